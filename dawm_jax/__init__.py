@@ -1,0 +1,42 @@
+"""Offline reinforcement learning with a diffusion action world model.
+
+The walk: `load` a data set, `train` a `WorldModel` on its windows and `InverseDynamics` on its
+transitions, `synthesize` new transitions, `train` a learner on both, `act`.
+"""
+
+from dawm_jax.data.holdout import hold_out
+from dawm_jax.data.minari_source import load
+from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.data.windows import WindowSet, to_transitions
+from dawm_jax.errors import UserError
+from dawm_jax.inverse_dynamics import InverseDynamics
+from dawm_jax.learners import BC, IQL, LEARNERS, TD3BC, DataStatistics
+from dawm_jax.synthesis import Synthesis, synthesize
+from dawm_jax.training import train
+from dawm_jax.types import Context, Dataset, Episodes, Rollout, Transition, Window
+from dawm_jax.world_model import WorldModel
+
+__all__ = [
+    "BC",
+    "IQL",
+    "LEARNERS",
+    "TD3BC",
+    "Context",
+    "DataStatistics",
+    "Dataset",
+    "Episodes",
+    "InverseDynamics",
+    "Rollout",
+    "Synthesis",
+    "Transition",
+    "TransitionSet",
+    "UserError",
+    "Window",
+    "WindowSet",
+    "WorldModel",
+    "hold_out",
+    "load",
+    "synthesize",
+    "to_transitions",
+    "train",
+]

@@ -1,0 +1,1 @@
+"""From a Minari data set to batches on the device."""

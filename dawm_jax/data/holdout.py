@@ -1,0 +1,37 @@
+"""Episodes set aside, for checks on data that no model was trained on."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dawm_jax.types import Dataset, Episodes
+
+
+def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
+    """The data set of only the `episodes` (ascending indices)."""
+    first = np.cumsum(dataset.lengths + 1) - dataset.lengths - 1
+    rows = np.concatenate(
+        [np.arange(first[e], first[e] + dataset.lengths[e] + 1) for e in episodes]
+    )
+    arrays = {name: value[rows] for name, value in vars(dataset.episodes).items()}
+    return replace(
+        dataset,
+        episodes=Episodes(**arrays),
+        lengths=dataset.lengths[episodes],
+        returns=dataset.returns[episodes],
+        terminated=dataset.terminated[episodes],
+    )
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset | None]:
+    """Splits off about `fraction` of the episodes, at least one, for checks never trained on.
+
+    Returns:
+        The rest and the held-out part, which is None where there is only one episode.
+    """
+    count = len(dataset.lengths)
+    if count == 1:
+        return dataset, None
+    order = np.random.default_rng(seed).permutation(count)
+    split = int(np.clip(round(fraction * count), 1, count - 1))
+    return select(dataset, np.sort(order[split:])), select(dataset, np.sort(order[:split]))

@@ -1,0 +1,107 @@
+"""Invertible maps of data to the scale a network likes, one feature at a time."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dawm_jax.types import Array
+
+KNOTS = 1024
+
+
+class Affine(struct.PyTreeNode):
+    """y = (x - offset) / scale."""
+
+    offset: Array  # feature shape
+    scale: Array  # feature shape
+    low: Array  # feature shape; the smallest normalized value in the data
+    high: Array  # feature shape; the largest one
+
+    def normalize(self, x: Array) -> Array:
+        return (x - self.offset) / self.scale
+
+    def unnormalize(self, y: Array) -> Array:
+        return y * self.scale + self.offset
+
+
+class Quantile(struct.PyTreeNode):
+    """The empirical distribution function, scaled to [-1, 1]: Diffuser's CDF normalizer.
+
+    Piecewise linear between its knots; a value outside the data's range goes to its border.
+    """
+
+    knots: Array  # (features, KNOTS) strictly increasing
+    levels: Array  # (features, KNOTS) strictly increasing, from -1 to 1
+
+    @property
+    def low(self) -> Array:
+        return self.levels[:, 0]
+
+    @property
+    def high(self) -> Array:
+        return self.levels[:, -1]
+
+    def normalize(self, x: Array) -> Array:
+        return _interpolate(x, self.knots, self.levels)
+
+    def unnormalize(self, y: Array) -> Array:
+        return _interpolate(y, self.levels, self.knots)
+
+
+Normalizer = Affine | Quantile
+_interpolate = jax.vmap(jnp.interp, in_axes=(-1, 0, 0), out_axes=-1)
+
+
+def _fit_affine(data: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> Affine:
+    """A constant feature, of scale 0, is shifted but not stretched."""
+    scale = np.where(scale > 1e-6 * np.maximum(1.0, np.abs(offset)), scale, 1.0)
+    low, high = ((edge - offset) / scale for edge in (data.min(0), data.max(0)))
+    return Affine(*(jnp.asarray(a, jnp.float32) for a in (offset, scale, low, high)))
+
+
+def fit_standard(data: np.ndarray) -> Affine:
+    """To mean 0 and standard deviation 1. `data` is (N, ...features)."""
+    data = np.asarray(data, np.float64)
+    return _fit_affine(data, data.mean(0), data.std(0))
+
+
+def fit_minmax(data: np.ndarray) -> Affine:
+    """The data's range to [-1, 1]. `data` is (N, ...features)."""
+    data = np.asarray(data, np.float64)
+    return _fit_affine(data, (data.max(0) + data.min(0)) / 2, (data.max(0) - data.min(0)) / 2)
+
+
+def fit_quantile(data: np.ndarray) -> Quantile:
+    """To a uniform distribution over [-1, 1]. `data` is (N, features)."""
+    pairs = [_cdf(column) for column in np.asarray(data, np.float32).T]
+    knots, levels = (
+        jnp.asarray(np.stack(arrays), jnp.float32) for arrays in zip(*pairs, strict=True)
+    )
+    return Quantile(knots, levels)
+
+
+def _cdf(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Knots and levels of one feature; a constant is put in the middle of a unit interval."""
+    values, counts = np.unique(column, return_counts=True)
+    if len(values) == 1:
+        unit = np.linspace(-1.0, 1.0, KNOTS)
+        return values[0] + unit * max(1.0, abs(float(values[0]))), unit
+    share = np.cumsum(counts) - counts[0]
+    level = 2.0 * share / share[-1] - 1.0
+    if len(values) > KNOTS:  # keep knots at even steps of probability, both ends among them
+        keep = np.unique(np.searchsorted(level, np.linspace(-1.0, 1.0, KNOTS)))
+        values, level = values[keep], level[keep]
+    position = np.linspace(0, len(values) - 1, KNOTS)
+    index = np.arange(len(values))
+    knots = np.interp(position, index, values.astype(np.float64))
+    return knots, np.interp(position, index, level)
+
+
+NORMALIZERS: dict[str, Callable[[np.ndarray], Normalizer]] = {
+    "standard": fit_standard,
+    "minmax": fit_minmax,
+    "quantile": fit_quantile,
+}

@@ -1,0 +1,103 @@
+"""Windows of T states, and one-step transitions, cut from episodes on the device."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dawm_jax.types import Array, Context, Dataset, Episodes, Transition, Window
+
+
+def window_starts(
+    lengths: np.ndarray, terminated: np.ndarray, horizon: int, skip_truncated_tail: int = 0
+) -> np.ndarray:
+    """The rows at which a window of `horizon` states may start.
+
+    In an episode that ends in a terminal state every recorded step starts one; its end is filled
+    by repeating that state. In a truncated episode the window has to fit, and the starts among
+    the last `skip_truncated_tail` steps can be left out, whose return-to-go the cut lowers.
+
+    Args:
+        lengths: (E,) steps of each episode, which has one row more.
+        terminated: (E,) bool.
+
+    Returns:
+        (M,) int32 rows of `Episodes`, ascending.
+    """
+    first_row = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])
+    fitting = np.minimum(lengths + 2 - horizon, lengths - skip_truncated_tail)
+    count = np.where(terminated, lengths, np.clip(fitting, 0, lengths))
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return (np.repeat(first_row, count) + within).astype(np.int32)
+
+
+def cut_windows(
+    episodes: Episodes, starts: Array, horizon: int, return_scale: float | Array
+) -> Window:
+    """The windows of `horizon` states that begin at the rows `starts` (B,)."""
+    left = episodes.steps_left[starts][:, None]
+    offset = jnp.arange(horizon)
+    rows = starts[:, None] + jnp.minimum(offset, left)
+    observation = episodes.observation[rows]
+    context = Context(
+        observation=observation[:, 0],
+        action=episodes.action[starts],
+        return_to_go=episodes.return_to_go[starts] / return_scale,
+    )
+    return Window(
+        context=context,
+        observation=observation,
+        reward=episodes.reward[rows],
+        terminal=episodes.terminated[rows] & (offset >= left),
+        observation_mask=offset <= left,
+        reward_mask=offset < left,
+    )
+
+
+class WindowSet(struct.PyTreeNode):
+    """The windows of a data set, cut when they are asked for."""
+
+    episodes: Episodes
+    starts: Array  # (M,) int32
+    return_scale: Array  # ()
+    horizon: int = struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, dataset: Dataset, horizon: int, skip_truncated_tail: int = 0) -> "WindowSet":
+        """All windows of `dataset`.
+
+        Raises:
+            ValueError: no episode is long enough for one.
+        """
+        starts = window_starts(dataset.lengths, dataset.terminated, horizon, skip_truncated_tail)
+        if not len(starts):
+            raise ValueError(
+                f"no episode of '{dataset.id}' holds a window of {horizon} states: the longest has "
+                f"{dataset.lengths.max()} steps and none ends in a terminal state. Use a shorter "
+                "world_model.horizon or a data set of longer episodes."
+            )
+        scale = jnp.float32(dataset.return_scale)
+        return cls(dataset.episodes, jnp.asarray(starts), scale, horizon)
+
+    def at(self, index: Array) -> Window:
+        """The windows number `index` (B,)."""
+        return cut_windows(self.episodes, self.starts[index], self.horizon, self.return_scale)
+
+    def sample(self, key: Array, shape: tuple[int, ...]) -> Window:
+        """`shape` = (B,) windows drawn uniformly, with replacement."""
+        return self.at(jax.random.randint(key, shape, 0, len(self.starts)))
+
+
+def to_transitions(dataset: Dataset) -> Transition:
+    """Every recorded step. A truncated episode's last step keeps its bootstrap."""
+    episodes = dataset.episodes
+    row = jnp.asarray(np.flatnonzero(np.asarray(episodes.steps_left)))
+    terminal = episodes.terminated[row] & (episodes.steps_left[row] == 1)
+    return Transition(
+        observation=episodes.observation[row],
+        action=episodes.action[row],
+        reward=episodes.reward[row],
+        discount=jnp.where(terminal, 0.0, dataset.discount).astype(jnp.float32),
+        next_observation=episodes.observation[row + 1],
+        real=jnp.ones(len(row), bool),
+    )

@@ -1,0 +1,1 @@
+"""The diffusion process: schedule, parameterization, guidance, sampling."""

@@ -1,0 +1,93 @@
+"""The inverse dynamics model of Decision Diffuser (Ajay et al. 2022): the action between states."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
+from dawm_jax.networks.blocks import MLP
+from dawm_jax.optimization import adam
+from dawm_jax.types import Array, Transition
+
+
+class InverseDynamicsState(struct.PyTreeNode):
+    """An inverse dynamics model in training."""
+
+    params: optax.Params
+    opt_state: optax.OptState
+    observation: Normalizer  # of states
+    change: Normalizer  # of the change of state in one step
+
+
+@dataclass(frozen=True)
+class InverseDynamics:
+    """An MLP from a state and the scaled change to the next one to the action between them."""
+
+    hidden: tuple[int, ...] = (512, 512)
+    dropout: float = 0.1
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-5
+    batch_size: int = 256
+    steps: int = 10_000
+
+    updates_per_step = 1
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return (self.batch_size,)
+
+    def init(self, key: Array, transitions: Transition) -> InverseDynamicsState:
+        """A new model with normalizers fitted to `transitions`."""
+        fit = NORMALIZERS["standard"]
+        observation = np.asarray(transitions.observation)
+        network = self._network(transitions.action.shape[-1])
+        params = network.init(key, jnp.zeros((1, 2 * observation.shape[-1])))
+        return InverseDynamicsState(
+            params=params,
+            opt_state=self._optimizer.init(params),
+            observation=fit(observation),
+            change=fit(np.asarray(transitions.next_observation) - observation),
+        )
+
+    def update(
+        self, state: InverseDynamicsState, batch: Transition, key: Array
+    ) -> tuple[InverseDynamicsState, dict[str, Array]]:
+        """One gradient step on a batch of transitions."""
+        loss, grads = jax.value_and_grad(self.loss)(state.params, state, batch, key)
+        updates, opt_state = self._optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return state.replace(params=params, opt_state=opt_state), {"loss": loss}
+
+    def loss(
+        self, params: optax.Params, state: InverseDynamicsState, batch: Transition, key: Array
+    ) -> Array:
+        """Mean squared error of the action, in its [-1, 1] scale."""
+        inputs = self._inputs(state, batch.observation, batch.next_observation)
+        network = self._network(batch.action.shape[-1])
+        predicted = network.apply(params, inputs, deterministic=False, rngs={"dropout": key})
+        return jnp.mean((predicted - batch.action) ** 2)
+
+    def predict(
+        self, state: InverseDynamicsState, observation: Array, next_observation: Array
+    ) -> Array:
+        """Actions (..., action_dim) between states (..., observation_dim), clipped to [-1, 1]."""
+        inputs = self._inputs(state, observation, next_observation)
+        action_dim = state.params["params"][f"Dense_{len(self.hidden)}"]["bias"].shape[-1]
+        return jnp.clip(self._network(action_dim).apply(state.params, inputs), -1.0, 1.0)
+
+    def _inputs(
+        self, state: InverseDynamicsState, observation: Array, next_observation: Array
+    ) -> Array:
+        change = state.change.normalize(next_observation - observation)
+        return jnp.concatenate([state.observation.normalize(observation), change], axis=-1)
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return adam(self.learning_rate, self.final_learning_rate, self.steps)
+
+    def _network(self, action_dim: int) -> MLP:
+        return MLP((*self.hidden, action_dim), dropout=self.dropout)

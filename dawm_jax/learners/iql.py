@@ -1,0 +1,144 @@
+"""IQL (Kostrikov et al. 2021): expectile values and advantage-weighted regression."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics, split_mean
+from dawm_jax.networks.actor_critic import GaussianPolicy, TwinCritic, Value
+from dawm_jax.types import Array, Transition
+
+MAX_WEIGHT = 100.0
+
+
+class IQLState(struct.PyTreeNode):
+    actor: optax.Params
+    critic: optax.Params
+    target_critic: optax.Params
+    value: optax.Params
+    actor_opt: optax.OptState
+    critic_opt: optax.OptState
+    value_opt: optax.OptState
+    statistics: DataStatistics
+
+
+@dataclass(frozen=True)
+class IQL(LearnerSettings):
+    """IQL with the paper's settings for locomotion.
+
+    Rewards are multiplied by 1000 / (best - worst episode return) of the recorded data.
+    Observations are normalized, as for every learner here.
+    """
+
+    polyak_step_size: float = 0.005
+    expectile: float = 0.7
+    inverse_temperature: float = 3.0
+
+    def init(self, key: Array, statistics: DataStatistics) -> IQLState:
+        actor_key, critic_key, value_key = jax.random.split(key, 3)
+        observation = statistics.observation_mean[None]
+        action = jnp.zeros((1, statistics.action_dim))
+        actor = self._policy(statistics).init(actor_key, observation)
+        critic = self._critic.init(critic_key, observation, action)
+        value = self._value.init(value_key, observation)
+        return IQLState(
+            actor=actor,
+            critic=critic,
+            target_critic=jax.tree.map(jnp.copy, critic),
+            value=value,
+            actor_opt=self._actor_optimizer.init(actor),
+            critic_opt=self._optimizer.init(critic),
+            value_opt=self._optimizer.init(value),
+            statistics=statistics,
+        )
+
+    def update(self, state: IQLState, batch: Transition, key: Array) -> tuple[IQLState, Metrics]:
+        """Value, then policy and critic with the new value, then the target critic."""
+        del key
+        statistics = state.statistics
+        batch = statistics.normalize_batch(batch)
+        batch = batch.replace(reward=batch.reward * reward_scale(statistics))
+        q = self._critic.apply(state.target_critic, batch.observation, batch.action).min(axis=0)
+
+        value_loss, grads = jax.value_and_grad(self.value_loss)(state.value, batch, q)
+        updates, value_opt = self._optimizer.update(grads, state.value_opt)
+        value = optax.apply_updates(state.value, updates)
+
+        advantage = q - self._value.apply(value, batch.observation)
+        actor_loss, grads = jax.value_and_grad(self.actor_loss)(
+            state.actor, batch, advantage, statistics
+        )
+        updates, actor_opt = self._actor_optimizer.update(grads, state.actor_opt)
+        actor = optax.apply_updates(state.actor, updates)
+
+        target = batch.reward + batch.discount * self._value.apply(value, batch.next_observation)
+        critic_loss, grads = jax.value_and_grad(self.critic_loss)(state.critic, batch, target)
+        updates, critic_opt = self._optimizer.update(grads, state.critic_opt)
+        critic = optax.apply_updates(state.critic, updates)
+
+        state = state.replace(
+            actor=actor,
+            critic=critic,
+            target_critic=optax.incremental_update(
+                critic, state.target_critic, self.polyak_step_size
+            ),
+            value=value,
+            actor_opt=actor_opt,
+            critic_opt=critic_opt,
+            value_opt=value_opt,
+        )
+        losses = {"actor_loss": actor_loss, "critic_loss": critic_loss, "value_loss": value_loss}
+        return state, {**losses, **split_mean("q", q, batch.real)}
+
+    def value_loss(self, value: optax.Params, batch: Transition, q: Array) -> Array:
+        """Expectile regression of V on Q (equation 5)."""
+        error = q - self._value.apply(value, batch.observation)
+        weight = jnp.where(error > 0.0, self.expectile, 1.0 - self.expectile)
+        return jnp.mean(weight * error**2)
+
+    def critic_loss(self, critic: optax.Params, batch: Transition, target: Array) -> Array:
+        """Sum of both critics' mean squared errors (equation 6)."""
+        q = self._critic.apply(critic, batch.observation, batch.action)
+        return jnp.sum(jnp.mean((q - target) ** 2, axis=1))
+
+    def actor_loss(
+        self, actor: optax.Params, batch: Transition, advantage: Array, statistics: DataStatistics
+    ) -> Array:
+        """Advantage-weighted regression (equation 7): -exp(beta A) log pi(a | s)."""
+        mean, log_std = self._policy(statistics).apply(actor, batch.observation)
+        error = (batch.action - mean) / jnp.exp(log_std)
+        log_prob = jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
+        weight = jnp.minimum(jnp.exp(self.inverse_temperature * advantage), MAX_WEIGHT)
+        return -jnp.mean(weight * log_prob)
+
+    def act(self, state: IQLState, observation: Array) -> Array:
+        policy = self._policy(state.statistics)
+        return policy.apply(state.actor, state.statistics.normalize(observation))[0]
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return optax.adam(self.learning_rate)
+
+    @property
+    def _actor_optimizer(self) -> optax.GradientTransformation:
+        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps))
+
+    @property
+    def _critic(self) -> TwinCritic:
+        return TwinCritic(self.hidden)
+
+    @property
+    def _value(self) -> Value:
+        return Value(self.hidden)
+
+    def _policy(self, statistics: DataStatistics) -> GaussianPolicy:
+        return GaussianPolicy(self.hidden, statistics.action_dim)
+
+
+def reward_scale(statistics: DataStatistics) -> Array:
+    """1000 / (best - worst episode return), or 1 where all returns are the same."""
+    spread = statistics.return_range
+    return jnp.where(spread > 0.0, 1000.0 / jnp.where(spread > 0.0, spread, 1.0), 1.0)

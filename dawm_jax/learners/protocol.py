@@ -1,0 +1,86 @@
+"""What every learner is, and the pieces they share."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dawm_jax.training import Component, Metrics
+from dawm_jax.types import Array, Dataset, Transition
+
+
+class DataStatistics(struct.PyTreeNode):
+    """What a learner is told of the recorded data; generated data never enter it."""
+
+    observation_mean: Array  # (observation_dim,)
+    observation_std: Array  # (observation_dim,)
+    return_range: Array  # () best minus worst episode return
+    action_dim: int = struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, dataset: Dataset, transitions: Transition) -> "DataStatistics":
+        """The statistics of `dataset`, whose recorded steps are `transitions`."""
+        observation = np.asarray(transitions.observation, np.float64)
+        return cls(
+            observation_mean=jnp.asarray(observation.mean(0), jnp.float32),
+            observation_std=jnp.asarray(observation.std(0) + 1e-3, jnp.float32),
+            return_range=jnp.float32(dataset.returns.max() - dataset.returns.min()),
+            action_dim=dataset.action_dim,
+        )
+
+    def normalize(self, observation: Array) -> Array:
+        """As in TD3+BC (Fujimoto & Gu 2021, section 5)."""
+        return (observation - self.observation_mean) / self.observation_std
+
+    def normalize_batch(self, batch: Transition) -> Transition:
+        """`batch` with both of its observations normalized."""
+        return batch.replace(
+            observation=self.normalize(batch.observation),
+            next_observation=self.normalize(batch.next_observation),
+        )
+
+
+class Learner(Component, Protocol):
+    """A one-step offline learner: settings, and pure functions over a state of its own.
+
+    A state is one seed's; many seeds are states stacked along a leading axis.
+    """
+
+    def init(self, key: Array, statistics: DataStatistics) -> Any:
+        """A new state."""
+
+    def update(self, state: Any, batch: Transition, key: Array) -> tuple[Any, Metrics]:
+        """The state after `updates_per_step` updates, and scalar metrics."""
+
+    def act(self, state: Any, observation: Array) -> Array:
+        """Actions (..., action_dim) in [-1, 1] of the final policy for evaluation."""
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """Settings common to all learners; the defaults are those of TD3+BC and IQL."""
+
+    steps: int = 1_000_000
+    batch_size: int = 256
+    hidden: tuple[int, ...] = (256, 256)
+    learning_rate: float = 3e-4
+
+    @property
+    def updates_per_step(self) -> int:
+        return 1
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return (self.batch_size,)
+
+
+def split_mean(name: str, value: Array, real: Array) -> Metrics:
+    """Means of `value` (B,) over recorded and over generated rows, 0 where there are none."""
+    real_rows, all_rows = jnp.sum(real), real.size
+    sum_real, sum_all = jnp.sum(value * real), jnp.sum(value)
+    return {
+        f"{name}_real": sum_real / jnp.maximum(real_rows, 1),
+        f"{name}_synthetic": (sum_all - sum_real) / jnp.maximum(all_rows - real_rows, 1),
+    }

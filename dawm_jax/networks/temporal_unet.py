@@ -1,0 +1,125 @@
+"""The temporal U-Net of Diffuser (Janner et al. 2022) and Decision Diffuser (Ajay et al. 2022).
+
+Conditioned, as in DWM (Ding et al. 2024), on the diffusion step, a return-to-go and an action.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding, temporal_convolution
+from dawm_jax.types import Array
+
+KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+
+class TemporalConv(nn.Module):
+    """Convolution over the steps of a window: (B, T, channels) -> (B, T / stride, features)."""
+
+    features: int
+    taps: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (self.taps, x.shape[-1], self.features)
+        kernel = self.param("kernel", KERNEL_INIT, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return temporal_convolution(x, kernel, self.stride, self.taps // 2) + bias
+
+
+class Upsample(nn.Module):
+    """Transposed convolution of 4 taps and stride 2: (B, T, channels) -> (B, 2 T, channels)."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        batch, steps, channels = x.shape
+        kernel = self.param("kernel", KERNEL_INIT, (4, channels, channels))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        # Step i adds x_i k_j to output 2 i + j - 1: even outputs see k_3, k_1, odd ones k_2, k_0.
+        even = temporal_convolution(x, kernel[3::-2], left=1)
+        odd = temporal_convolution(x, kernel[2::-2], left=0)
+        return jnp.stack([even, odd], axis=2).reshape(batch, 2 * steps, channels) + bias
+
+
+class ConvBlock(nn.Module):
+    """Convolution, group norm, Mish."""
+
+    features: int
+    taps: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = TemporalConv(self.features, self.taps)(x)
+        return mish(nn.GroupNorm(self.groups, epsilon=1e-5)(x))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolution blocks around an added embedding, and a residual path."""
+
+    features: int
+    taps: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Array, embedding: Array) -> Array:
+        hidden = ConvBlock(self.features, self.taps, self.groups)(x)
+        hidden = hidden + nn.Dense(self.features)(mish(embedding))[:, None]
+        hidden = ConvBlock(self.features, self.taps, self.groups)(hidden)
+        residual = x if x.shape[-1] == self.features else nn.Dense(self.features)(x)
+        return hidden + residual
+
+
+class TemporalUNet(nn.Module):
+    """Maps a noised window to a prediction of the same steps.
+
+    T must be a multiple of 2 ** (len(multipliers) - 1), and every level's width, `width` times its
+    multiplier, one of `groups`.
+    """
+
+    features: int
+    width: int = 128
+    multipliers: Sequence[int] = (1, 4, 8)
+    taps: int = 5
+    groups: int = 8
+
+    @nn.compact
+    def __call__(
+        self, x: Array, step: Array, return_to_go: Array, keep_return: Array, action: Array
+    ) -> Array:
+        """Predicts from noised windows.
+
+        Args:
+            x: (B, T, channels).
+            step: (B,) diffusion step.
+            return_to_go: (B,).
+            keep_return: (B,) bool; where False, the return-to-go is not seen.
+            action: (B, action_dim) action of the window's first step.
+
+        Returns:
+            (B, T, features).
+        """
+        width = self.width
+        clock = MLP((4 * width, width), mish)(sinusoidal_embedding(step, width))
+        wanted = MLP((width, 4 * width, width), mish)(return_to_go[:, None])
+        taken = MLP((width, 4 * width, width), mish)(action)
+        embedding = jnp.concatenate([clock, wanted * keep_return[:, None], taken], axis=-1)
+
+        def block(x: Array, features: int) -> Array:
+            return ResidualBlock(features, self.taps, self.groups)(x, embedding)
+
+        widths = [width * multiplier for multiplier in self.multipliers]
+        skips = []
+        for level, features in enumerate(widths):
+            x = block(block(x, features), features)
+            skips.append(x)
+            if level < len(widths) - 1:
+                x = TemporalConv(features, taps=3, stride=2)(x)
+        x = block(block(x, widths[-1]), widths[-1])
+        for level in range(len(widths) - 1, 0, -1):
+            x = jnp.concatenate([x, skips[level]], axis=-1)
+            x = Upsample()(block(block(x, widths[level - 1]), widths[level - 1]))
+        x = ConvBlock(width, self.taps, self.groups)(x)
+        return nn.Dense(self.features)(x)

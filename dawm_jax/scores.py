@@ -1,0 +1,36 @@
+"""Normalized scores, and what to say of several seeds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+
+def normalized_score(
+    returns: np.ndarray | Sequence[float], reference: tuple[float, float]
+) -> np.ndarray:
+    """D4RL's score (Fu et al. 2020): 0 for the first reference return, 100 for the second."""
+    low, high = reference
+    return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
+
+
+def interquartile_mean(values: np.ndarray | Sequence[float]) -> float:
+    """The mean of the middle half (Agarwal et al. 2021)."""
+    return float(stats.trim_mean(values, 0.25))
+
+
+def bootstrap_interval(
+    values: np.ndarray | Sequence[float], resamples: int = 9999
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean, the same for the same values."""
+    values = np.asarray(values, np.float64)
+    if np.ptp(values) == 0.0:
+        return float(values[0]), float(values[0])
+    interval = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,144 @@
+"""Synthetic transitions: contexts from the data, windows imagined from them, actions inferred."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dawm_jax.errors import require
+from dawm_jax.inverse_dynamics import InverseDynamics, InverseDynamicsState
+from dawm_jax.types import Array, Context, Dataset, Episodes, Rollout, Transition
+from dawm_jax.world_model import ModelState, WorldModel
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """How much to generate, and which return-to-go to ask for.
+
+    Either `target_return` itself, in units of the return scale, is asked of every window; or, if
+    that is None, at least low + target_stretch * (q - low), where q is the data's
+    `target_quantile` of the return-to-go and low its smallest. A better return-to-go of the
+    context's own stays, so quantile 0 asks for what was recorded.
+    """
+
+    transitions: int = 1_000_000
+    target_return: float | None = None
+    target_quantile: float = 0.9
+    target_stretch: float = 1.1
+    chunk: int = 1024  # windows at once
+
+    def __post_init__(self) -> None:
+        require(
+            0.0 <= self.target_quantile <= 1.0,
+            f"synthesis.target_quantile is {self.target_quantile}; it must be between 0 and 1",
+        )
+        for name in ("transitions", "chunk"):
+            value = getattr(self, name)
+            require(value > 0, f"synthesis.{name} is {value}; it must be positive")
+
+    def wanted(self, return_to_go: np.ndarray) -> tuple[float, bool]:
+        """What to ask for, given the data's return-to-go (N,), and if a better own one stays."""
+        if self.target_return is not None:
+            return self.target_return, False
+        low = float(return_to_go.min())
+        quantile = float(np.quantile(return_to_go, self.target_quantile))
+        return low + self.target_stretch * (quantile - low), True
+
+
+def rollout_transitions(
+    rollout: Rollout,
+    context: Context,
+    inverse_dynamics: InverseDynamics,
+    idm_state: InverseDynamicsState,
+    discount: float | Array,
+) -> tuple[Transition, Array]:
+    """Cuts B generated windows into T - 1 transitions each.
+
+    The first action is the context's, the later ones are inferred.
+
+    Returns:
+        Transitions whose arrays begin with (B, T - 1), and which of them are valid (B, T - 1):
+        not those after a generated terminal state.
+    """
+    observation, next_observation = rollout.observation[:, :-1], rollout.observation[:, 1:]
+    action = inverse_dynamics.predict(idm_state, observation, next_observation)
+    transitions = Transition(
+        observation=observation,
+        action=action.at[:, 0].set(context.action),
+        reward=rollout.reward[:, :-1],
+        discount=jnp.where(rollout.terminal[:, 1:], 0.0, discount).astype(jnp.float32),
+        next_observation=next_observation,
+        real=jnp.zeros(observation.shape[:2], bool),
+    )
+    ended = jnp.cumsum(rollout.terminal[:, :-1], axis=1) > 0
+    return transitions, ~ended
+
+
+@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "keep_better"))
+def _generate(
+    world_model: WorldModel,
+    model_state: ModelState,
+    inverse_dynamics: InverseDynamics,
+    idm_state: InverseDynamicsState,
+    episodes: Episodes,
+    rows: Array,
+    scales: tuple[float, float, float],
+    keep_better: bool,
+    key: Array,
+    index: Array,
+) -> tuple[Transition, Array]:
+    """The transitions of the windows number `index` (B,), and which are valid."""
+    wanted, return_scale, discount = scales
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)
+    row = rows[jax.vmap(lambda k: jax.random.randint(k, (), 0, len(rows)))(keys[:, 0])]
+    own = episodes.return_to_go[row] / return_scale
+    context = Context(
+        observation=episodes.observation[row],
+        action=episodes.action[row],
+        return_to_go=jnp.maximum(own, wanted) if keep_better else jnp.full_like(own, wanted),
+    )
+    rollout = world_model.sample(model_state, context, keys[:, 1])
+    return rollout_transitions(rollout, context, inverse_dynamics, idm_state, discount)
+
+
+def synthesize(
+    world_model: WorldModel,
+    model_state: ModelState,
+    inverse_dynamics: InverseDynamics,
+    idm_state: InverseDynamicsState,
+    dataset: Dataset,
+    settings: Synthesis,
+    key: Array,
+    report: Callable[[int], None] = lambda made: None,
+) -> Transition:
+    """Generates at least `settings.transitions` transitions, less the invalid ones.
+
+    Args:
+        dataset: where the contexts come from, each recorded step with the same probability.
+        key: window number i depends on this key and on i alone, not on the chunk.
+        report: told after each chunk how many valid transitions there are.
+
+    Returns:
+        The valid transitions, on the host.
+    """
+    episodes = dataset.episodes
+    rows = np.flatnonzero(np.asarray(episodes.steps_left))
+    to_go = np.asarray(episodes.return_to_go)[rows] / dataset.return_scale
+    wanted, keep_better = settings.wanted(to_go)
+    scales = (wanted, dataset.return_scale, dataset.discount)
+    models = (world_model, model_state, inverse_dynamics, idm_state)
+    windows = -(-settings.transitions // (world_model.horizon - 1))
+    chunk = min(settings.chunk, windows)
+    source = (*models, episodes, jnp.asarray(rows), scales, keep_better, key)
+    parts, made = [], 0
+    for start in range(0, windows, chunk):
+        index = np.arange(start, start + chunk)
+        transitions, valid = jax.device_get(_generate(*source, jnp.asarray(index)))
+        valid = valid & (index < windows)[:, None]
+        parts.append(jax.tree.map(lambda leaf, valid=valid: leaf[valid], transitions))
+        made += int(valid.sum())
+        report(made)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

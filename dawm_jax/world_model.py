@@ -1,0 +1,200 @@
+"""DAWM's world model: diffusion over windows of states and rewards (Li et al. 2025).
+
+Network, guidance and return-to-go conditioning are those of DWM (Ding et al. 2024).
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from dawm_jax.data.normalizer import NORMALIZERS
+from dawm_jax.data.windows import WindowSet
+from dawm_jax.diffusion.guidance import condition_kept, guided
+from dawm_jax.diffusion.parameterization import PARAMETERIZATIONS, add_noise
+from dawm_jax.diffusion.samplers import SAMPLERS, sample
+from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
+from dawm_jax.errors import require, require_choice
+from dawm_jax.networks.temporal_unet import TemporalUNet
+from dawm_jax.optimization import adam
+from dawm_jax.types import Array, Context, Rollout, Window
+from dawm_jax.window_codec import OBSERVATION_TARGETS, WindowCodec, fit_codec
+
+
+class ModelState(struct.PyTreeNode):
+    """A world model in training: all that sampling and resuming need."""
+
+    step: Array  # () int32
+    params: optax.Params
+    ema_params: optax.Params
+    opt_state: optax.OptState
+    codec: WindowCodec
+
+
+@dataclass(frozen=True)
+class WorldModel:
+    """The settings of a world model and the pure functions they define.
+
+    The defaults are small enough for a CPU. They predict clean changes of state rather than the
+    noise of absolute ones, which fits dynamics in a hundredth of the updates.
+
+    Raises:
+        ValueError: a setting is out of range or names an unknown choice.
+    """
+
+    horizon: int = 8  # T, states in a window
+    observation_target: str = "change"
+    observation_normalizer: str = "standard"
+    reward_normalizer: str = "standard"
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 2, 4)
+    parameterization: str = "x0"
+    diffusion_steps: int = 5  # K
+    sampling_steps: int = 3  # N
+    sampler: str = "ancestral"
+    temperature: float = 0.5
+    guidance_scale: float = 1.2
+    condition_dropout: float = 0.25
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-5
+    batch_size: int = 256
+    steps: int = 10_000  # gradient steps
+    ema_decay: float = 0.99
+    ema_every: int = 10
+    ema_start: int = 1_000  # until this step the average is the parameters themselves
+
+    updates_per_step = 1
+
+    def __post_init__(self) -> None:
+        halvings = 2 ** (len(self.multipliers) - 1)
+        require(
+            self.horizon > 1 and self.horizon % halvings == 0,
+            f"world_model.horizon is {self.horizon}; {len(self.multipliers)} levels of the network "
+            f"need a multiple of {halvings} above 1",
+        )
+        require(
+            1 <= self.sampling_steps <= self.diffusion_steps,
+            f"world_model.sampling_steps is {self.sampling_steps}; it must be between 1 and "
+            f"diffusion_steps, {self.diffusion_steps}",
+        )
+        require(
+            self.width >= 8 and self.width % 8 == 0,
+            f"world_model.width is {self.width}; group norm needs a multiple of 8",
+        )
+        require_choice("observation_target", self.observation_target, OBSERVATION_TARGETS)
+        require_choice("observation_normalizer", self.observation_normalizer, NORMALIZERS)
+        require_choice("reward_normalizer", self.reward_normalizer, NORMALIZERS)
+        require_choice("parameterization", self.parameterization, PARAMETERIZATIONS)
+        require_choice("sampler", self.sampler, SAMPLERS)
+        require(
+            not (self.observation_target == "change" and self.observation_normalizer == "quantile"),
+            "world_model.observation_normalizer 'quantile' is for absolute states; use 'standard' "
+            "or 'minmax' for changes",
+        )
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return (self.batch_size,)
+
+    def init(self, key: Array, windows: WindowSet) -> ModelState:
+        """A new model with normalizers fitted to `windows`."""
+        codec = fit_codec(
+            windows, self.observation_target, self.observation_normalizer, self.reward_normalizer
+        )
+        window = windows.at(jnp.zeros(1, jnp.int32))
+        x0, _ = codec.encode(window)
+        inputs = codec.network_input(x0, window.context)
+        one, seen = jnp.ones(1), jnp.ones(1, bool)
+        network = self._network(x0.shape[-1])
+        params = jax.jit(network.init)(key, inputs, one, one, seen, window.context.action)
+        return ModelState(
+            step=jnp.int32(0),
+            params=params,
+            ema_params=jax.tree.map(jnp.copy, params),
+            opt_state=self._optimizer.init(params),
+            codec=codec,
+        )
+
+    def update(
+        self, state: ModelState, window: Window, key: Array
+    ) -> tuple[ModelState, dict[str, Array]]:
+        """One gradient step on a batch of windows."""
+        loss, grads = jax.value_and_grad(self.loss)(state.params, state.codec, window, key)
+        updates, opt_state = self._optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        step = state.step + 1
+        rate = jnp.where(step <= self.ema_start, 1.0, 1.0 - self.ema_decay)
+        rate = jnp.where(step % self.ema_every == 0, rate, 0.0)
+        ema_params = optax.incremental_update(params, state.ema_params, rate)
+        state = state.replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state)
+        return state, {"loss": loss, "gradient_norm": optax.tree.norm(grads)}
+
+    def loss(self, params: optax.Params, codec: WindowCodec, window: Window, key: Array) -> Array:
+        """Squared error of the prediction (Ho et al. 2020, eq. 14), over the entries that count."""
+        step_key, noise_key, keep_key = jax.random.split(key, 3)
+        x0, mask = codec.encode(window)
+        step = jax.random.randint(step_key, (len(x0),), 1, self.diffusion_steps + 1)
+        rate = jnp.asarray(self._signal_rate, jnp.float32)[step][:, None, None]
+        noise = jax.random.normal(noise_key, x0.shape)
+        keep = condition_kept(keep_key, len(x0), self.condition_dropout)
+        x = add_noise(x0, noise, rate)
+        prediction = self._predict(params, codec, x, step, keep, window.context)
+        target = PARAMETERIZATIONS[self.parameterization].target(x0, noise, rate)
+        return jnp.sum(mask * (prediction - target) ** 2) / jnp.sum(mask)
+
+    def sample(self, state: ModelState, context: Context, keys: Array) -> Rollout:
+        """Imagines one window from each context.
+
+        Args:
+            context: B contexts.
+            keys: (B,) one key a window, so that it does not depend on its batch.
+        """
+        codec = state.codec
+        channels = context.observation.shape[-1] + 2
+        to_x0 = PARAMETERIZATIONS[self.parameterization].to_x0
+
+        def estimate_x0(x: Array, step: Array, rate: Array) -> Array:
+            steps = jnp.full(len(keys), step)
+
+            def predict(x: Array, keep: Array) -> Array:
+                return self._predict(state.ema_params, codec, x, steps, keep, context)
+
+            return codec.clip(to_x0(guided(predict, self.guidance_scale)(x), x, rate))
+
+        def noise(draw: Array) -> Array:
+            draw_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, draw)
+            shape = (self.horizon, channels)
+            return jax.vmap(lambda key: jax.random.normal(key, shape))(draw_keys)
+
+        visited = visited_steps(self.diffusion_steps, self.sampling_steps)
+        x0 = sample(estimate_x0, noise, self._signal_rate, visited, self.sampler, self.temperature)
+        return codec.decode(x0, context)
+
+    def _predict(
+        self,
+        params: optax.Params,
+        codec: WindowCodec,
+        x: Array,
+        step: Array,
+        keep: Array,
+        context: Context,
+    ) -> Array:
+        """The network's output for the noised `x` (B, T, C), its known state held fixed."""
+        inputs = codec.network_input(codec.pin(x, context), context)
+        return self._network(x.shape[-1]).apply(
+            params, inputs, step, context.return_to_go, keep, context.action
+        )
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return adam(self.learning_rate, self.final_learning_rate, self.steps)
+
+    @property
+    def _signal_rate(self) -> np.ndarray:
+        return cosine_signal_rate(self.diffusion_steps)
+
+    def _network(self, channels: int) -> TemporalUNet:
+        return TemporalUNet(channels, self.width, self.multipliers)

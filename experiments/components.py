@@ -1,0 +1,85 @@
+"""From a config to the parts of a run, checked before anything is loaded."""
+
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
+
+from dawm_jax.errors import require, require_choice
+from dawm_jax.inverse_dynamics import InverseDynamics
+from dawm_jax.learners import LEARNERS, Learner
+from dawm_jax.synthesis import Synthesis
+from dawm_jax.training import Component
+from dawm_jax.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts that a config describes."""
+
+    world_model: WorldModel
+    inverse_dynamics: InverseDynamics
+    synthesis: Synthesis
+    learners: dict[str, Learner]
+
+
+def build(config: ConfigDict) -> Components:
+    """The parts of a run.
+
+    Raises:
+        UserError: a value is out of range, or names an unknown part.
+    """
+    for name in names(config.learners):
+        require_choice("learner", name, LEARNERS)
+    require(bool(names(config.learners)), "config.learners is empty; name at least one learner")
+    require(config.seeds > 0, f"config.seeds is {config.seeds}; it must be positive")
+    require(
+        0.0 < config.synthetic_ratio < 1.0,
+        f"config.synthetic_ratio is {config.synthetic_ratio}; it must lie between 0 and 1",
+    )
+    components = Components(
+        world_model=WorldModel(**config.world_model),
+        inverse_dynamics=InverseDynamics(**config.inverse_dynamics),
+        synthesis=Synthesis(**config.synthesis),
+        learners={
+            name: LEARNERS[name](steps=config.updates, **config[name])
+            for name in names(config.learners)
+        },
+    )
+    every = {"checkpoint_every": config.checkpoint_every}
+    _check_lengths(config, "world_model.steps", components.world_model, every)
+    _check_lengths(config, "inverse_dynamics.steps", components.inverse_dynamics, every)
+    every = {"evaluate_every": config.evaluate_every}
+    for learner in components.learners.values():
+        _check_lengths(config, "updates", learner, every)
+    return components
+
+
+def names(values: tuple[str, ...]) -> tuple[str, ...]:
+    """('a,b', 'c') -> ('a', 'b', 'c'), so that --config.learners=a,b needs no quotes."""
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+def _check_lengths(
+    config: ConfigDict, name: str, component: Component, every: dict[str, int]
+) -> None:
+    """Requires lengths that compiled chunks of `config.log_every` updates can make."""
+    require(component.steps > 0, f"config.{name} is {component.steps}; it must be positive")
+    require(config.log_every > 0, f"config.log_every is {config.log_every}; it must be positive")
+    chunk = chunk_length(config, component)
+    for field, value in {name: component.steps, **every}.items():
+        require(
+            value > 0 and (value % chunk == 0 or value >= component.steps),
+            f"config.{field} is {value}; it must be a positive multiple of {chunk}, the updates in "
+            "one compiled scan (config.log_every)",
+        )
+    unit = component.updates_per_step
+    require(
+        component.steps % chunk == 0 and chunk % unit == 0,
+        f"config.{name} is {component.steps} and config.log_every {config.log_every}; the first "
+        f"must be a multiple of the second, and both of {unit}",
+    )
+
+
+def chunk_length(config: ConfigDict, component: Component) -> int:
+    """Updates in one compiled scan."""
+    return min(config.log_every, component.steps)

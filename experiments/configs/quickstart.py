@@ -1,0 +1,25 @@
+"""The whole of DAWM in a few minutes on two CPU cores; too short for good scores.
+
+    python -m experiments.main --config=experiments/configs/quickstart.py
+
+Records 200,000 steps of Hopper on the first run.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import small
+
+
+def get_config() -> ConfigDict:
+    config = small.get_config()
+    config.learners = ("bc", "td3bc")
+    config.seeds = 2
+    config.updates = 5_000
+    config.evaluate_every = 2_500
+    config.evaluation_episodes = 5
+    config.log_every = 500
+    config.world_model.steps = 1_500
+    config.world_model.ema_start = 500
+    config.inverse_dynamics.steps = 2_000
+    config.synthesis.transitions = 100_000
+    return config

@@ -1,0 +1,20 @@
+"""DAWM for two CPU cores and about an hour and a half: the run behind the README's table.
+
+python -m experiments.collect --env=Hopper-v5 --quality=medium-replay --steps=200000
+python -m experiments.main --config=experiments/configs/small.py:local/hopper/medium-replay-v0
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import dawm
+
+
+def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
+    config = dawm.get_config(dataset)
+    config.updates = 50_000
+    config.evaluate_every = 5_000
+    config.world_model.steps = 10_000
+    config.inverse_dynamics.steps = 10_000
+    config.synthesis.transitions = 1_000_000
+    config.synthesis.chunk = 2_048
+    return config

@@ -1,0 +1,108 @@
+"""The pictures of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from dawm_jax.scores import bootstrap_interval
+from dawm_jax.types import Dataset, Rollout, Window
+from experiments.sources import Source
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+COLORS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+STYLES = ("-", "--", ":", "-.")
+
+
+def draw(
+    workdir: Path, results: dict[str, Any], dataset: Dataset, sources: list[Source]
+) -> list[Path]:
+    """Draws every picture that the results have data for, and returns their files."""
+    pictures = {}
+    if any(entry["mean"] is not None for entry in results["learners"]):
+        pictures["learning_curves"] = learning_curves(results)
+    for source in sources:
+        if source.windows is not None:
+            pictures["trajectories"] = trajectories(*source.windows)
+            pictures["distributions"] = distributions(*source.windows, dataset)
+    paths = []
+    for name, figure in pictures.items():
+        paths.append(workdir / f"{name}.png")
+        figure.savefig(paths[-1], dpi=120)
+        plt.close(figure)
+    return paths
+
+
+def learning_curves(results: dict[str, Any]) -> plt.Figure:
+    """Mean score over the updates with its 95 % interval over seeds: color learner, line source."""
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    learners = list(dict.fromkeys(entry["name"] for entry in results["learners"]))
+    sources = list(dict.fromkeys(entry["source"] for entry in results["learners"]))
+    for entry in results["learners"]:
+        updates = [point["updates"] for point in entry["curve"]]
+        scores = [point["scores"] for point in entry["curve"]]
+        low, high = zip(*(bootstrap_interval(s, resamples=2000) for s in scores), strict=True)
+        color = COLORS[learners.index(entry["name"]) % len(COLORS)]
+        style = STYLES[sources.index(entry["source"]) % len(STYLES)]
+        label = f"{entry['name']}, {entry['source']}"
+        axes.plot(updates, [np.mean(s) for s in scores], style, color=color, label=label)
+        axes.fill_between(updates, low, high, color=color, alpha=0.12, linewidth=0)
+    data = results["dataset"]["score_mean"]
+    axes.axhline(data, color="gray", linewidth=1, label="data, mean episode")
+    axes.set_xlabel("updates")
+    axes.set_ylabel("normalized score")
+    axes.set_title(f"{results['dataset']['id']}, {results['config']['seeds']} seeds")
+    axes.legend()
+    return figure
+
+
+def trajectories(window: Window, rollout: Rollout, count: int = 4, features: int = 6) -> plt.Figure:
+    """Some held-out windows, and those imagined from their first state and action."""
+    varied = np.argsort(-window.observation.var(axis=(0, 1)))[:features]
+    figure, grid = plt.subplots(
+        len(varied) + 1,
+        count,
+        figsize=(3 * count, 1.6 * (len(varied) + 1)),
+        sharex=True,
+        layout="constrained",
+    )
+    chosen = np.linspace(0, len(window.reward) - 1, count).astype(int)
+    for column, index in enumerate(chosen):
+        pairs = [
+            (window.observation[index, :, d], rollout.observation[index, :, d]) for d in varied
+        ]
+        pairs.append((window.reward[index], rollout.reward[index]))
+        shown = [window.observation_mask[index]] * len(varied) + [window.reward_mask[index]]
+        for row, ((true, imagined), mask) in enumerate(zip(pairs, shown, strict=True)):
+            grid[row, column].plot(np.where(mask, true, np.nan), "o-", ms=3, label="recorded")
+            grid[row, column].plot(np.where(mask, imagined, np.nan), "x--", ms=4, label="imagined")
+    for row, name in enumerate([*(f"observation {d}" for d in varied), "reward"]):
+        grid[row, 0].set_ylabel(name)
+    for axes in grid[-1]:
+        axes.set_xlabel("step of the window")
+    grid[0, 0].legend()
+    return figure
+
+
+def distributions(window: Window, rollout: Rollout, dataset: Dataset) -> plt.Figure:
+    """Rewards and window returns, recorded and imagined; and the return-to-go of the data."""
+    figure, (rewards, returns, to_go) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    mask = window.reward_mask
+    whole = mask.all(axis=1)
+    pairs = (
+        (rewards, "reward", window.reward[mask], rollout.reward[mask]),
+        (returns, "return of a window", window.reward[whole].sum(1), rollout.reward[whole].sum(1)),
+    )
+    for axes, name, true, imagined in pairs:
+        bins = np.histogram_bin_edges(np.concatenate([true, imagined]), 60)
+        axes.hist(true, bins, histtype="stepfilled", alpha=0.4, label="recorded")
+        axes.hist(imagined, bins, histtype="step", linewidth=1.5, label="imagined")
+        axes.set_xlabel(name)
+        axes.legend()
+    scaled = np.asarray(dataset.episodes.return_to_go)[np.asarray(dataset.episodes.steps_left) > 0]
+    to_go.hist(scaled / dataset.return_scale, 60, histtype="stepfilled", alpha=0.4)
+    to_go.set_xlabel("return-to-go of the data / return scale")
+    return figure

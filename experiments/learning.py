@@ -1,0 +1,66 @@
+"""Learners trained on a source's transitions, all seeds at once, and evaluated on the way."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.learners import DataStatistics
+from experiments.environments import Evaluator
+from experiments.run import Run, Trained
+from experiments.sources import Source
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A learner's policies, one a seed, and how they were trained."""
+
+    learner: str
+    source: str
+    trained: Trained
+
+
+def train_learner(
+    run: Run, name: str, source_name: str, source: Source, evaluator: Evaluator | None
+) -> Learned:
+    """Trains every seed on recorded transitions and the source's; the last policy counts.
+
+    A seed starts from the same parameters on every source, so that differences are the source's.
+    """
+    learner, config = run.components.learners[name], run.config
+    statistics = DataStatistics.of(run.dataset, run.transitions)
+    data = TransitionSet(run.transitions, source.synthetic, config.synthetic_ratio)
+    keys = jnp.stack([run.key(name, seed) for seed in range(config.seeds)])
+    init_keys, train_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    stage = run.stage(
+        f"{name}-{source_name}",
+        learner,
+        run.data_stage,
+        source.stage,
+        extra=[
+            config.seeds,
+            config.synthetic_ratio,
+            config.evaluate_every,
+            config.evaluation_episodes,
+        ],
+    )
+    act = jax.jit(jax.vmap(learner.act))
+
+    def episode_returns(state: object) -> list[list[float]]:
+        if evaluator is None:
+            return []
+        return evaluator.returns(lambda observation: np.asarray(act(state, observation))).tolist()
+
+    trained = run.train(
+        stage,
+        learner,
+        jax.vmap(learner.init, in_axes=(0, None))(init_keys, statistics),
+        data,
+        train_keys,
+        save_every=config.evaluate_every,
+        seeds=config.seeds,
+        measure=episode_returns,
+    )
+    return Learned(name, source_name, trained)

@@ -1,0 +1,54 @@
+"""The walk of a run: data -> sources -> learners x seeds -> evaluation -> report.
+
+Each stage keeps its result in the run's folder (see stages.py) and finds it there again.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dawm_jax.data.minari_source import load
+from dawm_jax.errors import require, require_choice
+from experiments import report
+from experiments.components import build, names
+from experiments.environments import make_evaluator
+from experiments.learning import train_learner
+from experiments.metrics import MetricWriter
+from experiments.recording import collect_missing
+from experiments.run import Run
+from experiments.sources import SOURCES
+from experiments.stages import write_json
+
+
+def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Everything a config asks for; returns what results.json holds.
+
+    Raises:
+        UserError: the config or the data cannot be used; raised before any training.
+    """
+    components = build(config)
+    for name in names(config.sources):
+        require_choice("source", name, SOURCES)
+    require(bool(names(config.sources)), "config.sources is empty; name at least one source")
+    collect_missing(config.dataset, config.collect_steps)
+    dataset = load(
+        config.dataset,
+        discount=config.discount,
+        return_scale=config.return_scale,
+        download=config.download,
+    )
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
+    seeds = range(config.seed, config.seed + config.seeds)
+    evaluator = make_evaluator(dataset, list(seeds), config.evaluation_episodes, config.seed)
+    with MetricWriter(workdir) as writer:
+        this = Run(config, components, workdir, writer, dataset)
+        sources = {name: SOURCES[name](this) for name in names(config.sources)}
+        learned = [
+            train_learner(this, learner, source, sources[source], evaluator)
+            for source in sources
+            for learner in components.learners
+        ]
+    return report.write(this, sources, learned)

@@ -1,0 +1,126 @@
+"""Minari data sets recorded with the shipped policies."""
+
+import multiprocessing
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from typing import Any
+
+import gymnasium
+import minari
+import numpy as np
+from minari.data_collector import EpisodeBuffer
+from minari.storage.datasets_root_dir import get_dataset_path
+
+from dawm_jax.data.references import REFERENCE_SCORES
+from dawm_jax.errors import UserError
+from experiments.behaviors import QUALITIES, ROBOTS, Behavior
+
+
+def collect(
+    environment_id: str, quality: str, steps: int, seed: int = 0, overwrite: bool = False
+) -> str:
+    """Records `steps` steps and returns the id of the data set made of them.
+
+    Raises:
+        UserError: there is one of that name already, and it may not be replaced.
+    """
+    robot = ROBOTS[environment_id]
+    dataset_id = f"local/{robot}/{quality}-v0"
+    path = get_dataset_path(dataset_id)
+    if path.exists() and not overwrite:
+        raise UserError(f"'{dataset_id}' exists already; --overwrite replaces it")
+    episodes = _record_blocks(environment_id, quality, steps, seed)
+    shutil.rmtree(path, ignore_errors=True)
+    minimum, maximum = REFERENCE_SCORES[robot]
+    versions = [f"{package}=={version(package)}" for package in ("gymnasium", "mujoco")]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice on metadata that a local data set lacks
+            minari.create_dataset_from_buffers(
+                dataset_id,
+                [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(episodes)],
+                env=environment_id,
+                algorithm_name=f"SAC, {quality}, seed {seed}",
+                description=(
+                    f"{steps} steps of {', '.join(QUALITIES[quality])}. The reference scores are "
+                    f"D4RL's; scores on {environment_id} are not comparable with D4RL's v2."
+                ),
+                ref_min_score=minimum,
+                ref_max_score=maximum,
+                requirements=versions,
+                data_format="hdf5",
+            )
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)  # or a later try would find half a data set
+        raise
+    return dataset_id
+
+
+def _record_blocks(environment_id: str, quality: str, steps: int, seed: int) -> list[dict]:
+    names, lengths = zip(*blocks(quality, steps), strict=True)
+    seeds = np.random.SeedSequence(seed).generate_state(len(names)).tolist()
+    workers = min(len(names), os.cpu_count() or 1)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        recorded = pool.map(record, [environment_id] * len(names), names, lengths, seeds)
+        return [episode for block in recorded for episode in block]
+
+
+def blocks(quality: str, steps: int, longest: int = 25_000) -> Iterator[tuple[str, int]]:
+    """Policies and step counts, in order, that add up to `steps`; each can run on its own."""
+    policies = QUALITIES[quality]
+    shares = np.diff(np.linspace(0, steps, len(policies) + 1).astype(int))
+    for name, share in zip(policies, shares, strict=True):
+        pieces = max(1, -(-int(share) // longest))
+        for piece in np.diff(np.linspace(0, share, pieces + 1).astype(int)):
+            yield name, int(piece)
+
+
+def record(environment_id: str, name: str, steps: int, seed: int) -> list[dict[str, Any]]:
+    """Exactly `steps` steps of a policy, as episodes; the last one is cut, hence truncated."""
+    with gymnasium.make(environment_id) as environment:
+        behavior = Behavior(environment_id, name, np.random.default_rng(seed))
+        environment.reset(seed=seed)
+        episodes = []
+        while steps > 0:
+            episodes.append(_record_episode(environment, behavior, steps))
+            steps -= len(episodes[-1]["rewards"])
+    return episodes
+
+
+def _record_episode(
+    environment: gymnasium.Env, behavior: Behavior, limit: int
+) -> dict[str, np.ndarray]:
+    observation, _ = environment.reset()
+    observations, rows = [observation], []
+    ended = False
+    while not ended:
+        action = behavior(observation, environment.action_space)
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        observations.append(observation)
+        truncated = truncated or (not terminated and len(rows) + 1 == limit)
+        rows.append((action, reward, terminated, truncated))
+        ended = terminated or truncated
+    actions, rewards, terminations, truncations = map(np.array, zip(*rows, strict=True))
+    return {
+        "observations": np.array(observations),
+        "actions": actions,
+        "rewards": rewards,
+        "terminations": terminations,
+        "truncations": truncations,
+    }
+
+
+def collect_missing(dataset_id: str, steps: int) -> None:
+    """Records each local/<robot>/<quality>-v0 of `dataset_id` that is not on this machine."""
+    environments = {robot: environment for environment, robot in ROBOTS.items()}
+    for part in dataset_id.split("+"):
+        match part.removesuffix("-v0").split("/"):
+            case ["local", robot, quality] if robot in environments and quality in QUALITIES:
+                if not get_dataset_path(part).exists():
+                    print(f"recording {steps} steps as {part}", flush=True)
+                    collect(environments[robot], quality, steps)
