@@ -1,7 +1,7 @@
 """Offline reinforcement learning with a diffusion action world model.
 
-The walk: `load` a data set, `train` a `WorldModel` on its windows and `InverseDynamics` on its
-transitions, `synthesize` new transitions, `train` a learner on both, `act`.
+The walk: `load` a data set, `fit` a `WorldModel` to its windows and `InverseDynamics` to its
+transitions, `synthesize` new transitions, `fit` a learner to both, `act`.
 """
 
 from dawm_jax.data.holdout import hold_out
@@ -12,7 +12,7 @@ from dawm_jax.errors import UserError
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import BC, IQL, LEARNERS, TD3BC, DataStatistics
 from dawm_jax.synthesis import Synthesis, synthesize
-from dawm_jax.training import train
+from dawm_jax.training import fit, train
 from dawm_jax.types import Context, Dataset, Episodes, Rollout, Transition, Window
 from dawm_jax.world_model import WorldModel
 
@@ -34,6 +34,7 @@ __all__ = [
     "Window",
     "WindowSet",
     "WorldModel",
+    "fit",
     "hold_out",
     "load",
     "synthesize",

@@ -1,15 +1,18 @@
 """How close imagined windows and inferred actions come to recorded ones, held out from training."""
 
+from functools import partial
+
 import jax
 import numpy as np
 
 from dawm_jax.data.windows import WindowSet
+from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.inverse_dynamics import InverseDynamics, InverseDynamicsState
 from dawm_jax.types import AnyArray, Array, Rollout, Transition, Window
-from dawm_jax.world_model import ModelState, WorldModel
+from dawm_jax.world_model import DEFAULT_SAMPLING, ModelState, WorldModel
 
 
-def explained_variance(predicted: AnyArray, true: AnyArray, mask: AnyArray) -> list[float]:
+def explained_variance(predicted: AnyArray, true: AnyArray, mask: AnyArray) -> list[float | None]:
     """Share of variance explained at each step, pooled over features scaled to unit variance.
 
     Args:
@@ -17,22 +20,30 @@ def explained_variance(predicted: AnyArray, true: AnyArray, mask: AnyArray) -> l
         mask: (B, T) bool; which rows count.
 
     Returns:
-        T shares: 1 is perfect, 0 no better than the mean, and nan where nothing varies.
+        T shares: 1 is perfect, 0 no better than the mean, None where nothing varies.
     """
     predicted, true, mask = np.asarray(predicted), np.asarray(true), np.asarray(mask)
-    shares = []
+    shares: list[float | None] = []
     for step in range(true.shape[1]):
         rows = mask[:, step]
-        truth, error = true[rows, step], (predicted - true)[rows, step]
-        variance = truth.var(axis=0, dtype=np.float64) if len(truth) else np.zeros(truth.shape[-1])
+        truth, guess = (a[rows, step].astype(np.float64) for a in (true, predicted))
+        variance = truth.var(axis=0) if rows.any() else np.zeros(truth.shape[-1])
         varies = variance > 1e-12
-        unexplained = np.mean(error[:, varies] ** 2, axis=0, dtype=np.float64) / variance[varies]
-        shares.append(float(1.0 - unexplained.mean()) if varies.any() else float("nan"))
+        if not varies.any():
+            shares.append(None)
+            continue
+        error = np.mean((guess - truth)[:, varies] ** 2, axis=0)
+        shares.append(float(1.0 - np.mean(error / variance[varies])))
     return shares
 
 
 def compare_windows(
-    world_model: WorldModel, state: ModelState, windows: WindowSet, key: Array, count: int = 4096
+    world_model: WorldModel,
+    state: ModelState,
+    windows: WindowSet,
+    key: Array,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    count: int = 4096,
 ) -> tuple[Window, Rollout]:
     """Up to `count` recorded windows, and those imagined from their first state and action.
 
@@ -41,7 +52,8 @@ def compare_windows(
     pick_key, sample_key = jax.random.split(key)
     size = min(count, len(windows.starts))
     window = windows.at(jax.random.permutation(pick_key, len(windows.starts))[:size])
-    rollout = jax.jit(world_model.sample)(state, window.context, jax.random.split(sample_key, size))
+    sample = jax.jit(partial(world_model.sample, sampling=sampling))
+    rollout = sample(state, window.context, jax.random.split(sample_key, size))
     return jax.device_get((window, rollout))
 
 
@@ -89,5 +101,5 @@ def action_fidelity(
     error = ((np.asarray(predicted) - true) ** 2).mean(axis=0)
     variance = true.var(axis=0)
     share = [float(1 - e / v) if v > 1e-12 else None for e, v in zip(error, variance, strict=True)]
-    pooled = 1.0 - error.sum() / variance.sum() if variance.sum() > 0 else None
-    return {"transitions": len(true), "actions": share, "pooled": pooled and float(pooled)}
+    pooled = float(1.0 - error.sum() / max(variance.sum(), 1e-12))
+    return {"transitions": len(true), "actions": share, "pooled": pooled}

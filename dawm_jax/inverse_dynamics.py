@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ import optax
 from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
+from dawm_jax.errors import require, require_positive
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.optimization import adam
 from dawm_jax.types import Array, Transition
@@ -35,6 +37,13 @@ class InverseDynamics:
     steps: int = 10_000
 
     updates_per_step = 1
+
+    def __post_init__(self) -> None:
+        require_positive(self, "learning_rate", "final_learning_rate", "batch_size", "steps")
+        require(
+            0.0 <= self.dropout < 1.0,
+            f"inverse_dynamics.dropout is {self.dropout}; it must be at least 0 and below 1",
+        )
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -69,6 +78,7 @@ class InverseDynamics:
         inputs = self._inputs(state, batch.observation, batch.next_observation)
         network = self._network(batch.action.shape[-1])
         predicted = network.apply(params, inputs, deterministic=False, rngs={"dropout": key})
+        chex.assert_equal_shape([predicted, batch.action])
         return jnp.mean((predicted - batch.action) ** 2)
 
     def predict(

@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dawm_jax.errors import require
+from dawm_jax.diffusion.samplers import Sampling
+from dawm_jax.errors import require, require_positive
 from dawm_jax.inverse_dynamics import InverseDynamics, InverseDynamicsState
 from dawm_jax.types import Array, Context, Dataset, Episodes, Rollout, Transition
 from dawm_jax.world_model import ModelState, WorldModel
 
 
 @dataclass(frozen=True)
-class Synthesis:
-    """How much to generate, and which return-to-go to ask for.
+class Synthesis(Sampling):
+    """How much to generate, how, and which return-to-go to ask for.
 
     Either `target_return` itself, in units of the return scale, is asked of every window; or, if
     that is None, at least low + target_stretch * (q - low), where q is the data's
@@ -31,13 +32,12 @@ class Synthesis:
     chunk: int = 1024  # windows at once
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             0.0 <= self.target_quantile <= 1.0,
             f"synthesis.target_quantile is {self.target_quantile}; it must be between 0 and 1",
         )
-        for name in ("transitions", "chunk"):
-            value = getattr(self, name)
-            require(value > 0, f"synthesis.{name} is {value}; it must be positive")
+        require_positive(self, "transitions", "chunk", "target_stretch")
 
     def wanted(self, return_to_go: np.ndarray) -> tuple[float, bool]:
         """What to ask for, given the data's return-to-go (N,), and if a better own one stays."""
@@ -77,7 +77,7 @@ def rollout_transitions(
     return transitions, ~ended
 
 
-@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "keep_better"))
+@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "settings", "keep_better"))
 def _generate(
     world_model: WorldModel,
     model_state: ModelState,
@@ -85,6 +85,7 @@ def _generate(
     idm_state: InverseDynamicsState,
     episodes: Episodes,
     rows: Array,
+    settings: Synthesis,
     scales: tuple[float, float, float],
     keep_better: bool,
     key: Array,
@@ -100,7 +101,7 @@ def _generate(
         action=episodes.action[row],
         return_to_go=jnp.maximum(own, wanted) if keep_better else jnp.full_like(own, wanted),
     )
-    rollout = world_model.sample(model_state, context, keys[:, 1])
+    rollout = world_model.sample(model_state, context, keys[:, 1], settings)
     return rollout_transitions(rollout, context, inverse_dynamics, idm_state, discount)
 
 
@@ -132,7 +133,7 @@ def synthesize(
     models = (world_model, model_state, inverse_dynamics, idm_state)
     windows = -(-settings.transitions // (world_model.horizon - 1))
     chunk = min(settings.chunk, windows)
-    source = (*models, episodes, jnp.asarray(rows), scales, keep_better, key)
+    source = (*models, episodes, jnp.asarray(rows), settings, scales, keep_better, key)
     parts, made = [], 0
     for start in range(0, windows, chunk):
         index = np.arange(start, start + chunk)

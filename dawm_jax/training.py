@@ -75,6 +75,15 @@ def over_seeds(chunk: Chunk) -> Chunk:
     return jax.vmap(chunk, in_axes=(0, None, 0, None))
 
 
+def fit(
+    component: Component, state: State, data: Data, key: Array, *, seeds: bool = False
+) -> State:
+    """The state after all of `component.steps` updates; see `train`."""
+    for _, last, _ in train(component, state, data, key, seeds=seeds):
+        state = last
+    return state
+
+
 def train(
     component: Component,
     state: State,
@@ -100,10 +109,14 @@ def train(
     Raises:
         FloatingPointError: a metric is not finite; it names the metric and the updates.
     """
-    length = chunk or component.steps - start
+    left = component.steps - start
+    length = left if chunk is None else chunk
+    if left == 0:
+        return
     require(
-        (component.steps - start) % length == 0,
-        f"{component.steps - start} updates are not a multiple of the chunk, {length}",
+        length > 0 and left % length == 0 and start % component.updates_per_step == 0,
+        f"{left} updates from update {start} on cannot be made in chunks of {length}, "
+        f"{component.updates_per_step} at a time",
     )
     step_chunk = train_chunk(component, length)
     compiled = jax.jit(over_seeds(step_chunk) if seeds else step_chunk, donate_argnums=0)

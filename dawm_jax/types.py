@@ -49,12 +49,16 @@ class Dataset:
         return int(self.lengths.sum())
 
     @property
-    def observation_dim(self) -> int:
-        return self.episodes.observation.shape[-1]
-
-    @property
     def action_dim(self) -> int:
         return self.episodes.action.shape[-1]
+
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """Actions (..., action_dim) of the environment to [-1, 1]."""
+        return 2.0 * (action - self.action_low) / (self.action_high - self.action_low) - 1.0
+
+    def unscale_action(self, action: np.ndarray) -> np.ndarray:
+        """Actions (..., action_dim) in [-1, 1] to those of the environment."""
+        return (action + 1.0) / 2.0 * (self.action_high - self.action_low) + self.action_low
 
 
 class Context(struct.PyTreeNode):

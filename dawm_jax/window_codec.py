@@ -20,7 +20,7 @@ FIT_WINDOWS = 200_000
 class WindowCodec(struct.PyTreeNode):
     """The normalizers of a world model, and what they make of a window."""
 
-    state: Normalizer  # of states (observation_dim,)
+    state: Normalizer  # of the current state, an input of the network (observation_dim,)
     target: Normalizer  # of the diffused observations: (observation_dim,) or (T, observation_dim)
     reward: Normalizer  # (1,)
     change: bool = struct.field(pytree_node=False)
@@ -114,7 +114,8 @@ def fit_codec(
     fit = NORMALIZERS[observation_normalizer]
     observation = np.asarray(window.observation)
     change = observation_target == "change"
-    target = fit(observation - observation[:, :1] if change else observation[:, 0])
+    seen = np.asarray(window.observation_mask)  # the last states of episodes among them
+    target = fit(observation - observation[:, :1] if change else observation[seen])
     rewards = np.asarray(window.reward)[np.asarray(window.reward_mask)]
     reward = NORMALIZERS[reward_normalizer](rewards[:, None])
     return WindowCodec(fit(observation[:, 0]), target, reward, change, windows.horizon)

@@ -5,6 +5,7 @@ Network, guidance and return-to-go conditioning are those of DWM (Ding et al. 20
 
 from dataclasses import dataclass
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +16,15 @@ from dawm_jax.data.normalizer import NORMALIZERS
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.guidance import condition_kept, guided
 from dawm_jax.diffusion.parameterization import PARAMETERIZATIONS, add_noise
-from dawm_jax.diffusion.samplers import SAMPLERS, sample
+from dawm_jax.diffusion.samplers import Sampling, sample
 from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
-from dawm_jax.errors import require, require_choice
+from dawm_jax.errors import require, require_choice, require_positive
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from dawm_jax.optimization import adam
 from dawm_jax.types import Array, Context, Rollout, Window
 from dawm_jax.window_codec import OBSERVATION_TARGETS, WindowCodec, fit_codec
+
+DEFAULT_SAMPLING = Sampling()
 
 
 class ModelState(struct.PyTreeNode):
@@ -53,10 +56,6 @@ class WorldModel:
     multipliers: tuple[int, ...] = (1, 2, 4)
     parameterization: str = "x0"
     diffusion_steps: int = 5  # K
-    sampling_steps: int = 3  # N
-    sampler: str = "ancestral"
-    temperature: float = 0.5
-    guidance_scale: float = 1.2
     condition_dropout: float = 0.25
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-5
@@ -69,16 +68,19 @@ class WorldModel:
     updates_per_step = 1
 
     def __post_init__(self) -> None:
+        require_positive(self, "horizon", "batch_size", "steps", "diffusion_steps", "ema_every")
+        require_positive(self, "learning_rate", "final_learning_rate")
+        require(bool(self.multipliers), "world_model.multipliers is empty; name one for each level")
+        require(
+            0.0 <= self.condition_dropout < 1.0,
+            f"world_model.condition_dropout is {self.condition_dropout}; it must be at least 0 and "
+            "below 1",
+        )
         halvings = 2 ** (len(self.multipliers) - 1)
         require(
             self.horizon > 1 and self.horizon % halvings == 0,
             f"world_model.horizon is {self.horizon}; {len(self.multipliers)} levels of the network "
             f"need a multiple of {halvings} above 1",
-        )
-        require(
-            1 <= self.sampling_steps <= self.diffusion_steps,
-            f"world_model.sampling_steps is {self.sampling_steps}; it must be between 1 and "
-            f"diffusion_steps, {self.diffusion_steps}",
         )
         require(
             self.width >= 8 and self.width % 8 == 0,
@@ -88,7 +90,6 @@ class WorldModel:
         require_choice("observation_normalizer", self.observation_normalizer, NORMALIZERS)
         require_choice("reward_normalizer", self.reward_normalizer, NORMALIZERS)
         require_choice("parameterization", self.parameterization, PARAMETERIZATIONS)
-        require_choice("sampler", self.sampler, SAMPLERS)
         require(
             not (self.observation_target == "change" and self.observation_normalizer == "quantile"),
             "world_model.observation_normalizer 'quantile' is for absolute states; use 'standard' "
@@ -143,14 +144,24 @@ class WorldModel:
         x = add_noise(x0, noise, rate)
         prediction = self._predict(params, codec, x, step, keep, window.context)
         target = PARAMETERIZATIONS[self.parameterization].target(x0, noise, rate)
+        chex.assert_equal_shape([prediction, target, mask])
         return jnp.sum(mask * (prediction - target) ** 2) / jnp.sum(mask)
 
-    def sample(self, state: ModelState, context: Context, keys: Array) -> Rollout:
+    def sample(
+        self,
+        state: ModelState,
+        context: Context,
+        keys: Array,
+        sampling: Sampling = DEFAULT_SAMPLING,
+    ) -> Rollout:
         """Imagines one window from each context.
 
         Args:
             context: B contexts.
             keys: (B,) one key a window, so that it does not depend on its batch.
+
+        Raises:
+            UserError: more steps are to be visited than there are.
         """
         codec = state.codec
         channels = context.observation.shape[-1] + 2
@@ -162,15 +173,17 @@ class WorldModel:
             def predict(x: Array, keep: Array) -> Array:
                 return self._predict(state.ema_params, codec, x, steps, keep, context)
 
-            return codec.clip(to_x0(guided(predict, self.guidance_scale)(x), x, rate))
+            return codec.clip(to_x0(guided(predict, sampling.guidance_scale)(x), x, rate))
 
         def noise(draw: Array) -> Array:
             draw_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, draw)
             shape = (self.horizon, channels)
             return jax.vmap(lambda key: jax.random.normal(key, shape))(draw_keys)
 
-        visited = visited_steps(self.diffusion_steps, self.sampling_steps)
-        x0 = sample(estimate_x0, noise, self._signal_rate, visited, self.sampler, self.temperature)
+        visited = visited_steps(self.diffusion_steps, sampling.sampling_steps)
+        x0 = sample(
+            estimate_x0, noise, self._signal_rate, visited, sampling.sampler, sampling.temperature
+        )
         return codec.decode(x0, context)
 
     def _predict(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
+from dawm_jax.diffusion.schedule import visited_steps
 from dawm_jax.errors import require, require_choice
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import LEARNERS, Learner
@@ -45,6 +46,7 @@ def build(config: ConfigDict) -> Components:
             for name in names(config.learners)
         },
     )
+    visited_steps(components.world_model.diffusion_steps, components.synthesis.sampling_steps)
     every = {"checkpoint_every": config.checkpoint_every}
     _check_lengths(config, "world_model.steps", components.world_model, every)
     _check_lengths(config, "inverse_dynamics.steps", components.inverse_dynamics, every)
@@ -63,7 +65,6 @@ def _check_lengths(
     config: ConfigDict, name: str, component: Component, every: dict[str, int]
 ) -> None:
     """Requires lengths that compiled chunks of `config.log_every` updates can make."""
-    require(component.steps > 0, f"config.{name} is {component.steps}; it must be positive")
     require(config.log_every > 0, f"config.log_every is {config.log_every}; it must be positive")
     chunk = chunk_length(config, component)
     for field, value in {name: component.steps, **every}.items():

@@ -1,7 +1,6 @@
 """Policies in simulators: the environment that a data set names, stepped for evaluation."""
 
 from collections.abc import Callable
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -19,16 +18,14 @@ class Evaluator:
 
     def __init__(self, dataset: Dataset, seeds: list[int], episodes: int, seed: int):
         self.shape = (len(seeds), episodes)
-        self.scale = (dataset.action_high - dataset.action_low) / 2
-        self.middle = (dataset.action_high + dataset.action_low) / 2
+        self.unscale_action = dataset.unscale_action
+        self.action_dim = dataset.action_dim
         self.reset_seeds = [
             int(np.random.SeedSequence([seed, s, e]).generate_state(1)[0])
             for s in seeds
             for e in range(episodes)
         ]
-        self.environments: list[Any] = []
-        for _ in self.reset_seeds:
-            self.environments.append(gymnasium.make(dataset.environment))
+        self.environments = [gymnasium.make(dataset.environment) for _ in self.reset_seeds]
 
     def returns(self, policy: Policy) -> np.ndarray:
         """Undiscounted return of every episode.
@@ -47,7 +44,7 @@ class Evaluator:
         running = list(range(len(observations)))
         while running:
             actions = policy(observations.reshape(*self.shape, -1)).reshape(len(returns), -1)
-            actions = np.clip(actions, -1.0, 1.0) * self.scale + self.middle
+            actions = self.unscale_action(np.clip(actions, -1.0, 1.0))
             still = []
             for index in running:
                 environment = self.environments[index]
@@ -60,9 +57,11 @@ class Evaluator:
             running = still
         return returns.reshape(self.shape)
 
-    def close(self) -> None:
-        for environment in self.environments:
-            environment.close()
+    def random_returns(self) -> np.ndarray:
+        """(S, E) returns of uniform random actions, a yardstick."""
+        rng = np.random.default_rng(0)
+        shape = (*self.shape, self.action_dim)
+        return self.returns(lambda _: rng.uniform(-1.0, 1.0, shape))
 
 
 def make_evaluator(

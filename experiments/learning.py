@@ -30,7 +30,7 @@ def train_learner(
     A seed starts from the same parameters on every source, so that differences are the source's.
     """
     learner, config = run.components.learners[name], run.config
-    statistics = DataStatistics.of(run.dataset, run.transitions)
+    statistics = DataStatistics.of(run.dataset)
     data = TransitionSet(run.transitions, source.synthetic, config.synthetic_ratio)
     keys = jnp.stack([run.key(name, seed) for seed in range(config.seeds)])
     init_keys, train_keys = jax.vmap(jax.random.split, out_axes=1)(keys)

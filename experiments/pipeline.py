@@ -51,4 +51,4 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             for source in sources
             for learner in components.learners
         ]
-    return report.write(this, sources, learned)
+    return report.write(this, sources, learned, evaluator)

@@ -13,6 +13,7 @@ import numpy as np
 from dawm_jax.scores import bootstrap_interval, interquartile_mean, normalized_score
 from dawm_jax.types import Dataset
 from experiments import figures
+from experiments.environments import Evaluator
 from experiments.learning import Learned
 from experiments.run import Run
 from experiments.sources import Source
@@ -31,12 +32,15 @@ PACKAGES = (
 )
 
 
-def write(run: Run, sources: dict[str, Source], learned: list[Learned]) -> dict[str, Any]:
+def write(
+    run: Run, sources: dict[str, Source], learned: list[Learned], evaluator: Evaluator | None
+) -> dict[str, Any]:
     """Writes results.json (its fields: docs/results.md) and the pictures; prints the table."""
     results: dict[str, Any] = {
         "config": run.config.to_dict(),
         "versions": versions(),
         "dataset": _dataset(run.dataset),
+        "random_score": _random_score(run.dataset, evaluator),
         "world_model": None,
         "inverse_dynamics": None,
         "synthesis": None,
@@ -99,6 +103,13 @@ def _dataset(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def _random_score(dataset: Dataset, evaluator: Evaluator | None) -> float | None:
+    """The normalized score of uniform random actions."""
+    if evaluator is None or dataset.reference_scores is None:
+        return None
+    return float(normalized_score(evaluator.random_returns(), dataset.reference_scores).mean())
+
+
 def _learner(run: Run, entry: Learned) -> dict[str, Any]:
     """One row: the final policies of all seeds, and the curve that led to them."""
     record = entry.trained.record
@@ -143,18 +154,33 @@ def _scores(dataset: Dataset, returns: list[list[float]]) -> list[float]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The scores as Markdown: the data's, then one row a learner and source."""
-    dataset = results["dataset"]
-    rows = [("data", "", dataset["score_mean"], None)]
-    rows += [(r["name"], r["source"], r["mean"], r["ci95"]) for r in results["learners"]]
-    lines = [
-        f"normalized score (0 to 100) on {dataset['environment']}, final policies, "
-        f"{results['config']['seeds']} seeds x {results['config']['evaluation_episodes']} episodes",
-        "| learner | source | mean | 95 % interval |",
-        "| --- | --- | --- | --- |",
+    """The scores as Markdown: yardsticks first, then a row for each learner and source."""
+    config, dataset = results["config"], results["dataset"]
+    rows = [
+        ("random actions", "", results["random_score"], None, None),
+        ("data, mean episode", "", dataset["score_mean"], None, None),
     ]
-    for name, source, mean, interval in rows:
-        shown = "" if mean is None else f"{mean:.1f}"
+    rows += [(r["name"], r["source"], r["mean"], r["iqm"], r["ci95"]) for r in results["learners"]]
+    lines = [
+        f"Normalized score (0 to 100) on {dataset['environment']} of the final policies after "
+        f"{config['updates']:,} updates, {config['seeds']} seeds x "
+        f"{config['evaluation_episodes']} episodes, data {dataset['id']}:",
+        "",
+        "| learner | source | mean | interquartile mean | 95 % interval of the mean |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, source, mean, iqm, interval in rows:
+        numbers = ["" if value is None else f"{value:.1f}" for value in (mean, iqm)]
         spread = "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
-        lines.append(f"| {name} | {source} | {shown} | {spread} |")
+        lines.append("| " + " | ".join((name, source, *numbers, spread)) + " |")
     return "\n".join(lines)
+
+
+def provenance(results: dict[str, Any]) -> str:
+    """Where a table's numbers come from."""
+    versions = results["versions"]
+    return (
+        f"Commit {(versions['commit'] or 'unknown')[:12]}, jax {versions['jax']}, mujoco "
+        f"{versions['mujoco']}, {versions['device']} ({versions['cpu_cores']} cores, "
+        f"{versions['platform']})."
+    )

@@ -91,26 +91,25 @@ def _measure(
     if windows is None:
         print("models not measured: no held-out episode holds a window", flush=True)
         return {"windows": None, "actions": None}, None
-    window, rollout = compare_windows(model, world_model.state, windows, run.key("measure"))
+    window, rollout = compare_windows(
+        model, world_model.state, windows, run.key("measure"), run.components.synthesis
+    )
     imagination = window_fidelity(window, rollout)
     actions = action_fidelity(
         run.components.inverse_dynamics, inverse_dynamics.state, to_transitions(held_out)
     )
-    states, repeated = imagination["states"], imagination["states_repeated"]
-    print(
-        f"held-out variance explained, first to last imagined step: states {states[0]:.3f} to "
-        f"{states[-1]:.3f} (repeating the last state: {repeated[0]:.3f} to {repeated[-1]:.3f}), "
-        f"rewards {imagination['rewards'][0]:.3f} to {imagination['rewards'][-1]:.3f}; "
-        f"actions {actions['pooled']:.3f}",
-        flush=True,
-    )
+    print("share of held-out variance explained, at each imagined step:")
+    for name in ("states", "states_repeated", "rewards"):
+        shares = " ".join("  -  " if s is None else f"{s:5.3f}" for s in imagination[name])
+        print(f"  {name.replace('_', ', '):18} {shares}")
+    print(f"  actions inferred   {actions['pooled']:5.3f}", flush=True)
     return {"windows": imagination, "actions": actions}, (window, rollout)
 
 
 def _synthesize(
     run: Run, stage: Stage, world_model: Trained, inverse_dynamics: Trained
 ) -> tuple[Transition, dict[str, Any]]:
-    """The generated transitions, kept as an .npz whose actions are in [-1, 1], and their facts."""
+    """The generated transitions, kept as an .npz in the environment's units, and their facts."""
     folder = stage.folder(run.workdir)
     arrays, record = folder / "transitions.npz", folder / "record.json"
     settings = run.components.synthesis
@@ -128,7 +127,10 @@ def _synthesize(
                 lambda done: progress.update(min(done, settings.transitions)),
             )
         seconds = monotonic() - started
-        np.savez(arrays, **vars(made))
+        fields = {**vars(made), "action": run.dataset.unscale_action(made.action)}
+        with arrays.with_suffix(".partial").open("wb") as file:
+            np.savez(file, **fields)
+        arrays.with_suffix(".partial").rename(arrays)
         facts = {
             "transitions": len(made.reward),
             "transitions_per_second": len(made.reward) / seconds,
@@ -138,7 +140,8 @@ def _synthesize(
         }
         write_json(record, facts)
     with np.load(arrays, allow_pickle=False) as stored:
-        made = Transition(**{name: jnp.asarray(stored[name]) for name in stored.files})
+        fields = {**stored, "action": run.dataset.scale_action(stored["action"])}
+    made = Transition(**{name: jnp.asarray(value) for name, value in fields.items()})
     return made, json.loads(record.read_text())
 
 

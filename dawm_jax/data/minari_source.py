@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Space
 from scipy.signal import lfilter
 
 from dawm_jax.data.references import REFERENCE_SCORES, RETURN_SCALES, robot_of
-from dawm_jax.errors import UserError
+from dawm_jax.errors import UserError, require
 from dawm_jax.types import Dataset, Episodes
 
 
@@ -35,8 +35,13 @@ def load(
         download: fetch from Minari's server what is not on this machine.
 
     Raises:
-        DatasetError: an id is unknown, or the data cannot be used.
+        UserError: an id is unknown, the data cannot be used, or an argument is out of range.
     """
+    require(
+        return_scale is None or return_scale > 0.0,
+        f"return_scale is {return_scale}; it must be positive",
+    )
+    require(0.0 < discount <= 1.0, f"discount is {discount}; it must be above 0 and at most 1")
     parts = [_open(name, download) for name in dataset_id.split("+")]
     spaces = [(part.observation_space, part.action_space) for part in parts]
     for name, (observation_space, action_space) in zip(dataset_id.split("+"), spaces, strict=True):
@@ -51,7 +56,7 @@ def load(
     episodes = [
         _check_episode(f"episode {index} of '{part.id}'", episode, *spaces[0])
         for part in parts
-        for index, episode in enumerate(part.iterate_episodes())
+        for index, episode in enumerate(_read(part))
     ]
     if not episodes:
         raise DatasetError(f"'{dataset_id}' has no episodes: collect or download it again.")
@@ -76,6 +81,15 @@ def _open(dataset_id: str, download: bool) -> minari.MinariDataset:
         ) from error
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise DatasetError(f"Data set '{dataset_id}' cannot be opened: {error}") from error
+
+
+def _read(dataset: minari.MinariDataset) -> list[minari.EpisodeData]:
+    try:
+        return list(dataset.iterate_episodes())
+    except Exception as error:  # as above; Minari opens the file only now
+        raise DatasetError(
+            f"Data set '{dataset.id}' cannot be read: {error}. Download or record it again."
+        ) from error
 
 
 def _check_space(dataset_id: str, role: str, space: Space[Any]) -> None:
@@ -103,10 +117,12 @@ def _check_episode(
         value = np.asarray(value)
         if value.shape != shape:
             raise DatasetError(f"{name} has {field} of shape {value.shape}, expected {shape}.")
+        with np.errstate(over="ignore"):
+            value = value.reshape(len(value), -1).astype(np.float32)
         if not np.isfinite(value).all():
             row = int(np.argwhere(~np.isfinite(value))[0][0])
             raise DatasetError(f"{name} has a non-finite value in {field} at step {row}.")
-        checked[field] = value.reshape(len(value), -1).astype(np.float32)
+        checked[field] = value
     if checked["terminations"][:-1].any():
         raise DatasetError(f"{name} goes on after a terminated step: split it there.")
     checked["rewards"] = checked["rewards"][:, 0]
@@ -126,7 +142,8 @@ def _pack(
     last = np.cumsum(lengths + 1) - 1
     recorded = np.ones(len(unit_actions), bool)
     recorded[last] = False
-    unit_actions[recorded] = 2.0 * (actions - low) / (high - low) - 1.0
+    # A simulator clips what it is given, so a recorded action beyond the bounds was the bound.
+    unit_actions[recorded] = 2.0 * (np.clip(actions, low, high) - low) / (high - low) - 1.0
     rewards[recorded] = np.concatenate([episode["rewards"] for episode in episodes])
     row = np.arange(len(unit_actions))
     to_go = [np.append(return_to_go(episode["rewards"], discount), 0.0) for episode in episodes]

@@ -5,11 +5,13 @@ estimate. A sampler is the three coefficients as functions of the signal rates o
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dawm_jax.errors import require, require_choice
 from dawm_jax.types import Array
 
 Coefficients = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -33,6 +35,27 @@ SAMPLERS: dict[str, Callable[[np.ndarray, np.ndarray], Coefficients]] = {
     "ancestral": ancestral,
     "ddim": ddim,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How to draw from a trained model; another choice needs no other training.
+
+    Raises:
+        UserError: a setting is out of range or names an unknown sampler.
+    """
+
+    sampling_steps: int = 3  # N of the K diffusion steps
+    sampler: str = "ancestral"
+    temperature: float = 0.5
+    guidance_scale: float = 1.2
+
+    def __post_init__(self) -> None:
+        require_choice("sampler", self.sampler, SAMPLERS)
+        require(
+            self.temperature >= 0.0,
+            f"temperature is {self.temperature}; it must not be negative",
+        )
 
 
 def sample(

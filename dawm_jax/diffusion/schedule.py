@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from dawm_jax.errors import require
+
 
 def cosine_signal_rate(steps: int, max_beta: float = 0.999) -> np.ndarray:
     """Alpha-bar of the cosine schedule (Nichol & Dhariwal 2021, eq. 17).
@@ -20,7 +22,14 @@ def visited_steps(steps: int, sampling_steps: int) -> np.ndarray:
     """The `sampling_steps` of 1 .. `steps` that sampling visits, ascending.
 
     Equally spaced with both ends included, rounded half to even; a single one is the last.
+
+    Raises:
+        UserError: `sampling_steps` is not between 1 and `steps`.
     """
+    require(
+        1 <= sampling_steps <= steps,
+        f"sampling_steps is {sampling_steps}; it must be between 1 and diffusion_steps, {steps}",
+    )
     if sampling_steps == 1:
         return np.array([steps])
     return np.round(np.linspace(0, steps - 1, sampling_steps)).astype(int) + 1

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,7 +33,9 @@ class BC(LearnerSettings):
         policy = self._policy(state.statistics)
 
         def loss_fn(params: optax.Params) -> Array:
-            return jnp.mean((policy.apply(params, observation) - batch.action) ** 2)
+            action = policy.apply(params, observation)
+            chex.assert_equal_shape([action, batch.action])
+            return jnp.mean((action - batch.action) ** 2)
 
         loss, grads = jax.value_and_grad(loss_fn)(state.params)
         updates, opt_state = self._optimizer.update(grads, state.opt_state)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -95,13 +96,16 @@ class IQL(LearnerSettings):
 
     def value_loss(self, value: optax.Params, batch: Transition, q: Array) -> Array:
         """Expectile regression of V on Q (equation 5)."""
-        error = q - self._value.apply(value, batch.observation)
+        v = self._value.apply(value, batch.observation)
+        chex.assert_equal_shape([q, v])
+        error = q - v
         weight = jnp.where(error > 0.0, self.expectile, 1.0 - self.expectile)
         return jnp.mean(weight * error**2)
 
     def critic_loss(self, critic: optax.Params, batch: Transition, target: Array) -> Array:
         """Sum of both critics' mean squared errors (equation 6)."""
         q = self._critic.apply(critic, batch.observation, batch.action)
+        chex.assert_equal_shape([q[0], target])
         return jnp.sum(jnp.mean((q - target) ** 2, axis=1))
 
     def actor_loss(
@@ -111,6 +115,7 @@ class IQL(LearnerSettings):
         mean, log_std = self._policy(statistics).apply(actor, batch.observation)
         error = (batch.action - mean) / jnp.exp(log_std)
         log_prob = jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
+        chex.assert_equal_shape([advantage, log_prob])
         weight = jnp.minimum(jnp.exp(self.inverse_temperature * advantage), MAX_WEIGHT)
         return -jnp.mean(weight * log_prob)
 

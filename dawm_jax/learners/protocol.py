@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dawm_jax.errors import require_positive
 from dawm_jax.training import Component, Metrics
 from dawm_jax.types import Array, Dataset, Transition
 
@@ -20,9 +21,10 @@ class DataStatistics(struct.PyTreeNode):
     action_dim: int = struct.field(pytree_node=False)
 
     @classmethod
-    def of(cls, dataset: Dataset, transitions: Transition) -> "DataStatistics":
-        """The statistics of `dataset`, whose recorded steps are `transitions`."""
-        observation = np.asarray(transitions.observation, np.float64)
+    def of(cls, dataset: Dataset) -> "DataStatistics":
+        """The statistics of the recorded steps and episodes."""
+        acted = np.asarray(dataset.episodes.steps_left) > 0
+        observation = np.asarray(dataset.episodes.observation, np.float64)[acted]
         return cls(
             observation_mean=jnp.asarray(observation.mean(0), jnp.float32),
             observation_std=jnp.asarray(observation.std(0) + 1e-3, jnp.float32),
@@ -66,6 +68,9 @@ class LearnerSettings:
     batch_size: int = 256
     hidden: tuple[int, ...] = (256, 256)
     learning_rate: float = 3e-4
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "batch_size", "learning_rate")
 
     @property
     def updates_per_step(self) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -114,6 +115,7 @@ class TD3BC(LearnerSettings):
     ) -> tuple[Array, Array]:
         """Sum of both critics' mean squared errors, and their Q-values (2, B)."""
         q = self._critic.apply(critic, batch.observation, batch.action)
+        chex.assert_equal_shape([q[0], target])
         return jnp.sum(jnp.mean((q - target) ** 2, axis=1)), q
 
     def actor_loss(

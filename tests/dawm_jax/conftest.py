@@ -1,0 +1,46 @@
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from datasets import make_dataset, random_episode
+
+from dawm_jax.data.windows import WindowSet
+from dawm_jax.types import Dataset
+from dawm_jax.world_model import ModelState, WorldModel
+
+SMALL = {"horizon": 4, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
+
+
+@pytest.fixture(scope="session")
+def small_dataset() -> Dataset:
+    """Episodes of noise with 3 observations and 2 actions, some with a terminal end."""
+    rng = np.random.default_rng(0)
+    ends = [(30, True), (1, True), (25, False), (3, True), (20, False)]
+    return make_dataset([random_episode(rng, *end) for end in ends], 0.9, 2.0)
+
+
+@pytest.fixture(scope="session")
+def small_windows(small_dataset: Dataset) -> WindowSet:
+    return WindowSet.of(small_dataset, SMALL["horizon"])
+
+
+@pytest.fixture(scope="session")
+def small_model(small_windows: WindowSet) -> Callable[..., tuple[WorldModel, ModelState]]:
+    """make(observation_target, **settings) -> a small world model and an untrained state of it.
+
+    Settings that change the network or the codec are not for it: states are shared, as their
+    initialization takes long to compile.
+    """
+
+    @cache
+    def state(observation_target: str) -> ModelState:
+        model = WorldModel(observation_target=observation_target, **SMALL)
+        return model.init(jax.random.key(0), small_windows)
+
+    def make(observation_target: str = "change", **settings) -> tuple[WorldModel, ModelState]:
+        model = WorldModel(observation_target=observation_target, **SMALL | settings)
+        return model, state(observation_target)
+
+    return make

@@ -1,0 +1,183 @@
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dawm_jax.networks.blocks import sinusoidal_embedding, temporal_convolution
+from dawm_jax.networks.temporal_unet import ConvBlock, TemporalConv, TemporalUNet, Upsample
+
+
+def naive_convolution(x, kernel, stride, left):
+    batch, steps, _ = x.shape
+    taps, _, features = kernel.shape
+    y = np.zeros((batch, steps // stride, features))
+    for out in range(steps // stride):
+        for tap in range(taps):
+            step = out * stride + tap - left
+            if 0 <= step < steps:
+                y[:, out] += x[:, step].astype(np.float64) @ kernel[tap].astype(np.float64)
+    return y
+
+
+def arrays(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize(
+    ("steps", "taps", "stride", "left"),
+    [
+        (8, 5, 1, 2),
+        (4, 5, 1, 2),
+        (2, 5, 1, 2),
+        (1, 5, 1, 2),
+        (3, 1, 1, 0),
+        (8, 3, 2, 1),
+        (2, 3, 2, 1),
+        (6, 2, 1, 1),
+        (6, 2, 1, 0),
+        (6, 4, 3, 0),
+    ],
+)
+def test_temporal_convolution(steps, taps, stride, left):
+    x, kernel = arrays((3, steps, 2), (taps, 2, 4))
+    convolved = temporal_convolution(x, kernel, stride, left)
+    np.testing.assert_allclose(convolved, naive_convolution(x, kernel, stride, left), atol=1e-5)
+    right = (steps // stride - 1) * stride + taps - left - steps
+    xla = jax.lax.conv_general_dilated(
+        x, kernel, (stride,), [(left, right)], dimension_numbers=("NTC", "TIO", "NTC")
+    )
+    np.testing.assert_allclose(convolved, xla, atol=1e-5)
+
+
+@pytest.mark.parametrize(("taps", "stride"), [(5, 1), (3, 2)])
+def test_temporal_conv_is_centred_and_adds_its_bias(taps, stride):
+    x, kernel, bias = arrays((2, 8, 3), (taps, 3, 4), (4,))
+    params = {"params": {"kernel": kernel, "bias": bias}}
+    expected = naive_convolution(x, kernel, stride, taps // 2) + bias
+    convolved = TemporalConv(4, taps, stride).apply(params, x)
+    np.testing.assert_allclose(convolved, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_upsample_is_a_transposed_convolution_of_padding_one(steps):
+    x, kernel, bias = arrays((2, steps, 3), (4, 3, 3), (3,))
+    expected = np.tile(bias.astype(np.float64), (2, 2 * steps, 1))
+    for i in range(steps):
+        for j in range(4):
+            if 0 <= 2 * i + j - 1 < 2 * steps:
+                expected[:, 2 * i + j - 1] += x[:, i] @ kernel[j]
+    upsampled = Upsample().apply({"params": {"kernel": kernel, "bias": bias}}, x)
+    np.testing.assert_allclose(upsampled, expected, atol=1e-5)
+
+
+def test_conv_block_is_convolution_group_norm_mish():
+    x, kernel, bias, scale, shift = arrays((2, 4, 3), (5, 3, 6), (6,), (6,), (6,))
+    hidden = (naive_convolution(x, kernel, 1, 2) + bias).reshape(2, 4, 2, 3)
+    hidden = hidden - hidden.mean(axis=(1, 3), keepdims=True)
+    hidden = hidden / np.sqrt(hidden.var(axis=(1, 3), keepdims=True) + 1e-5)
+    hidden = hidden.reshape(2, 4, 6) * scale + shift
+    expected = hidden * np.tanh(np.log1p(np.exp(hidden)))
+
+    conv, norm = {"kernel": kernel, "bias": bias}, {"scale": scale, "bias": shift}
+    params = {"params": {"TemporalConv_0": conv, "GroupNorm_0": norm}}
+    block = ConvBlock(6, taps=5, groups=2).apply(params, x)
+    np.testing.assert_allclose(block, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("position", [0.0, 3.0, 1000.0])
+def test_sinusoidal_embedding(position):
+    angle = [position * 10_000 ** (-i / 3) for i in range(4)]
+    expected = [*np.sin(angle), *np.cos(angle)]
+    embedding = sinusoidal_embedding(jnp.array([position]), 8)[0]
+    np.testing.assert_allclose(embedding, expected, atol=2e-4)
+
+
+def expected_parameters(width, multipliers, channels, embeddings):
+    """Parameters of Decision Diffuser's network; `embeddings` are the widths that enter them."""
+
+    def affine(inputs, outputs):
+        return inputs * outputs + outputs
+
+    def conv_block(inputs, outputs):
+        return affine(5 * inputs, outputs) + 2 * outputs
+
+    def residual_block(inputs, outputs):
+        skip = 0 if inputs == outputs else affine(inputs, outputs)
+        convolutions = conv_block(inputs, outputs) + conv_block(outputs, outputs)
+        return convolutions + skip + affine(len(embeddings) * width, outputs)
+
+    clock, *conditions = embeddings
+    count = affine(clock, 4 * width) + affine(4 * width, width)
+    for inputs in conditions:
+        count += affine(inputs, width) + affine(width, 4 * width) + affine(4 * width, width)
+    widths = [channels, *(width * multiplier for multiplier in multipliers)]
+    for inputs, outputs in pairwise(widths):
+        count += residual_block(inputs, outputs) + residual_block(outputs, outputs)
+    for level in widths[1:-1]:
+        count += affine(3 * level, level)  # down
+    count += 2 * residual_block(widths[-1], widths[-1])
+    for outputs, inputs in pairwise(widths[1:]):
+        count += residual_block(2 * inputs, outputs) + residual_block(outputs, outputs)
+        count += 4 * outputs * outputs + outputs  # up
+    return count + conv_block(width, width) + affine(width, channels)
+
+
+def test_parameter_count_is_the_published_one():
+    assert expected_parameters(128, (1, 4, 8), 12, [128, 1]) == pytest.approx(59.7e6, abs=0.05e6)
+    one = jnp.ones(1)
+    shapes = jax.eval_shape(
+        TemporalUNet(features=12).init,
+        jax.random.key(0),
+        jnp.ones((1, 8, 12)),
+        one,
+        one,
+        one > 0,
+        jnp.ones((1, 3)),
+    )
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert count == expected_parameters(128, (1, 4, 8), 12, [128, 1, 3])
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """A small network, as a jitted function of its inputs, and some inputs."""
+    x, action = arrays((4, 4, 3), (4, 2))
+    step, to_go = jnp.array([1, 2, 3, 4]), jnp.array([0.1, 0.5, -0.3, 0.9])
+    inputs = {"x": x, "step": step, "return_to_go": to_go, "keep_return": to_go > -1}
+    inputs["action"] = jnp.asarray(action)
+    network = TemporalUNet(features=3, width=8, multipliers=(1, 2))
+    params = jax.jit(network.init)(jax.random.key(0), **inputs)
+    return jax.jit(lambda **inputs: network.apply(params, **inputs)), inputs
+
+
+def test_a_hidden_return_has_no_effect(unet):
+    predict, inputs = unet
+    keep = jnp.array([True, False, True, False])
+    before = predict(**inputs | {"keep_return": keep})
+    changed = predict(**inputs | {"keep_return": keep, "return_to_go": inputs["return_to_go"] + 2})
+    differs = np.abs(before - changed).max(axis=(1, 2)) > 1e-4
+    np.testing.assert_array_equal(differs, keep)
+    np.testing.assert_array_equal(before[~keep], changed[~keep])
+
+
+@pytest.mark.parametrize("name", ["step", "return_to_go", "keep_return", "action"])
+def test_every_condition_moves_its_own_window_only(unet, name):
+    predict, inputs = unet
+    first = inputs[name][0]
+    value = inputs[name].at[0].set(~first if name == "keep_return" else first + 1)
+    changed = predict(**inputs | {name: value})
+    difference = np.abs(changed - predict(**inputs)).max(axis=(1, 2))
+    assert difference[0] > 1e-4
+    np.testing.assert_allclose(difference[1:], 0.0, atol=1e-6)
+
+
+def test_the_last_step_reaches_the_first_and_back(unet):
+    predict, inputs = unet
+    for source, target in ((0, 3), (3, 0)):
+        x = inputs["x"].copy()
+        x[:, source] += 1
+        moved = np.abs(predict(**inputs | {"x": x}) - predict(**inputs))[:, target]
+        assert moved.max() > 1e-4

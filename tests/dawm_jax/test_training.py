@@ -1,0 +1,165 @@
+"""The training loop on a toy component, and its promises on a learner."""
+
+from dataclasses import dataclass, field
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from datasets import make_dataset, random_episode
+from flax import struct
+
+from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.data.windows import to_transitions
+from dawm_jax.learners import TD3BC, DataStatistics
+from dawm_jax.training import train
+
+
+@struct.dataclass
+class Numbers:
+    values: jax.Array
+
+    def sample(self, key, shape):
+        return jax.random.choice(key, self.values, shape)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """x <- x + mean of the batch + noise; 'room' is not a number where x is above `limit`."""
+
+    steps: int = 12
+    updates_per_step: int = 2
+    batch_shape: tuple[int, ...] = (2, 4)
+    limit: float = 1e6
+    traces: list = field(default_factory=list)
+
+    def update(self, state, batch, key):
+        self.traces.append(state.shape)
+        state = state + batch.mean() + jax.random.normal(key)
+        return state, {"x": state, "room": jnp.sqrt(self.limit - state)}
+
+
+DATA = Numbers(jnp.arange(5.0))
+KEY = jax.random.key(7)
+KEYS = jax.random.split(KEY, 3)
+
+
+def results(component, state, data=DATA, key=KEY, **settings):
+    """(updates, state, metrics) after each chunk, copied from the device."""
+    state = jax.tree.map(jnp.copy, state)
+    steps = train(component, state, data, key, **settings)
+    return [(done, *jax.tree.map(np.array, (state, metrics))) for done, state, metrics in steps]
+
+
+def walk_by_hand(key, calls=6):
+    """The x after each call of `Walk.update`."""
+    xs = [0.0]
+    for call in range(calls):
+        batch_key, update_key = jax.random.split(jax.random.fold_in(key, call))
+        batch = np.asarray(DATA.sample(batch_key, (2, 4)))
+        xs.append(xs[-1] + batch.mean() + float(jax.random.normal(update_key)))
+    return np.array(xs[1:])
+
+
+def test_each_call_has_its_own_randomness_and_metrics_are_means_over_the_chunk():
+    updates, states, metrics = zip(*results(Walk(), jnp.zeros(()), chunk=6), strict=True)
+    xs = walk_by_hand(KEY)
+    assert updates == (6, 12)
+    np.testing.assert_allclose(states, xs[[2, 5]], rtol=1e-5)
+    np.testing.assert_allclose([m["x"] for m in metrics], xs.reshape(2, 3).mean(1), rtol=1e-5)
+
+
+def test_seeds_are_trained_side_by_side():
+    updates, states, metrics = zip(
+        *results(Walk(), jnp.zeros(3), key=KEYS, seeds=True, chunk=6), strict=True
+    )
+    xs = np.stack([walk_by_hand(key) for key in KEYS])
+    assert updates == (6, 12)
+    np.testing.assert_allclose(states, xs[:, [2, 5]].T, rtol=1e-5)
+    means = xs.reshape(3, 2, 3).mean(2)
+    np.testing.assert_allclose([m["x"] for m in metrics], means.T, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def td3bc():
+    """A learner, its first state, and its data."""
+    rng = np.random.default_rng(0)
+    dataset = make_dataset([random_episode(rng, 10, terminated=True) for _ in range(4)])
+    transitions = to_transitions(dataset)
+    learner = TD3BC(steps=24, batch_size=8, hidden=(16, 16), learning_rate=1e-2)
+    state = jax.jit(learner.init)(jax.random.key(0), DataStatistics.of(dataset))
+    return learner, state, TransitionSet(transitions)
+
+
+@pytest.fixture(scope="module")
+def whole(td3bc):
+    return results(*td3bc)
+
+
+@pytest.fixture(scope="module")
+def chunks(td3bc):
+    return results(*td3bc, chunk=2)
+
+
+def test_the_length_of_the_chunks_changes_no_bit(whole, chunks):
+    assert [done for done, *_ in whole] == [24]
+    assert [done for done, *_ in chunks] == list(range(2, 25, 2))
+    chex.assert_trees_all_equal(chunks[-1][1], whole[-1][1])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(td3bc, whole, chunks):
+    learner, _, data = td3bc
+    done, halfway, _ = chunks[3]
+    ((end, state, _),) = results(learner, halfway, data, start=done)
+    assert (done, end) == (8, 24)
+    chex.assert_trees_all_equal(state, whole[-1][1])
+
+
+@pytest.mark.parametrize("seeds", [False, True])
+def test_a_metric_that_is_not_finite_stops_the_run_and_is_named(seeds):
+    """With seeds, one of them is enough."""
+    xs = np.stack([walk_by_hand(key) for key in (KEYS if seeds else [KEY])])
+    limit = xs[:, :4].max() - 0.01  # of two chunks
+    assert (xs[:, :4] > limit).any(1).sum() == 1
+    begin = int(np.argmax((xs > limit).any(0))) // 2 * 4
+    assert begin > 0
+    message = f"'room' of Walk is not finite in updates {begin} to {begin + 4}"
+    state, key = (jnp.zeros(3), KEYS) if seeds else (jnp.zeros(()), KEY)
+    with pytest.raises(FloatingPointError, match=message):
+        results(Walk(limit=float(limit)), state, key=key, seeds=seeds, chunk=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"chunk": 5}, "12 updates from update 0 on cannot be made in chunks of 5"),
+        ({"chunk": 8, "start": 2}, "10 updates from update 2 on cannot be made in chunks of 8"),
+        ({"chunk": 3}, "a chunk of 3 updates is not a positive multiple of 2"),
+    ],
+)
+def test_a_wrong_chunk_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        results(Walk(), jnp.zeros(()), **settings)
+
+
+@pytest.mark.parametrize("seeds", [False, True])
+def test_all_chunks_share_one_compilation(seeds):
+    component = Walk()
+    state, key = (jnp.zeros(3), KEYS) if seeds else (jnp.zeros(()), KEY)
+    assert len(results(component, state, key=key, seeds=seeds, chunk=2)) == 6
+    assert component.traces == [()]
+
+
+def test_data_are_an_argument_of_the_compiled_chunk():
+    """They would be compiled in as a constant otherwise."""
+    drawn_from = []
+
+    @struct.dataclass
+    class Watched(Numbers):
+        def sample(self, key, shape):
+            drawn_from.append(self.values)
+            return super().sample(key, shape)
+
+    results(Walk(), jnp.zeros(()), data=Watched(DATA.values))
+    assert isinstance(drawn_from[0], jax.core.Tracer)

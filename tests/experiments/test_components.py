@@ -1,0 +1,76 @@
+import pytest
+
+from dawm_jax.errors import UserError
+from experiments.components import build, chunk_length, names
+from experiments.configs import dawm, paper, quickstart, small
+
+
+@pytest.mark.parametrize("module", [dawm, paper, small, quickstart])
+def test_the_shipped_configs_build(module):
+    build(module.get_config())
+
+
+def test_the_paper_config_is_the_papers():
+    parts = build(paper.get_config())
+    expected = {
+        "horizon": 8,
+        "diffusion_steps": 5,
+        "parameterization": "epsilon",
+        "observation_normalizer": "quantile",
+        "reward_normalizer": "minmax",
+        "width": 128,
+        "multipliers": (1, 4, 8),
+        "condition_dropout": 0.25,
+        "learning_rate": 1e-4,
+        "batch_size": 64,
+        "steps": 2_000_000,
+        "ema_decay": 0.995,
+        "ema_every": 10,
+    }
+    assert {name: getattr(parts.world_model, name) for name in expected} == expected
+    drawn = parts.synthesis
+    assert (drawn.sampling_steps, drawn.temperature, drawn.guidance_scale) == (3, 0.5, 1.2)
+
+
+def test_settings_reach_the_parts():
+    config = small.get_config()
+    config.learners = ("iql,bc",)
+    config.updates = 3_000
+    config.iql.expectile = 0.9
+    parts = build(config)
+    assert list(parts.learners) == ["iql", "bc"]
+    assert parts.learners["iql"].expectile == 0.9
+    assert parts.learners["iql"].steps == 3_000
+    assert chunk_length(config, parts.learners["bc"]) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learners": ("td3cb",)}, "unknown learner 'td3cb'.*Did you mean 'td3bc'"),
+        ({"learners": ()}, "learners is empty"),
+        ({"seeds": 0}, "config.seeds is 0"),
+        ({"synthetic_ratio": 1.5}, "synthetic_ratio is 1.5"),
+        ({"updates": 0}, "steps is 0"),
+        ({"updates": 1_500}, "config.updates is 1500"),
+        ({"evaluate_every": 1_500}, "config.evaluate_every is 1500"),
+        ({"log_every": 0}, "log_every is 0"),
+        ({"log_every": 625}, "multiple of"),
+        ({"world_model.steps": -5}, "WorldModel.steps is -5"),
+        ({"world_model.horizon": 6}, "horizon is 6"),
+        ({"synthesis.sampling_steps": 6}, "sampling_steps is 6"),
+        ({"synthesis.sampler": "euler"}, "unknown sampler 'euler'"),
+        ({"world_model.observation_normalizer": "std"}, "unknown observation_normalizer 'std'"),
+        ({"synthesis.chunk": 0}, "chunk is 0"),
+        ({"synthesis.target_quantile": 2.0}, "target_quantile is 2.0"),
+    ],
+)
+def test_a_bad_setting_is_named(changes, message):
+    config = small.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message):
+        build(config)
+
+
+def test_names_may_be_joined_by_commas():
+    assert names(("bc, td3bc", "iql")) == ("bc", "td3bc", "iql")

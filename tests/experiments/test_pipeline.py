@@ -1,0 +1,158 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dawm_jax.errors import UserError
+from dawm_jax.scores import normalized_score
+from experiments import pipeline, run
+
+
+def test_results_keep_the_contract(finished):
+    config, workdir, results = finished
+    assert json.loads((workdir / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert results["config"]["dataset"] == results["dataset"]["id"] == config.dataset
+    assert {"commit", "jax", "mujoco"} <= results["versions"].keys()
+    assert results["dataset"]["transitions"] == 1_600
+    assert {"episodes", "score_mean"} <= results["dataset"].keys()
+    assert 0 < results["synthesis"]["transitions"] <= 303
+    assert results["synthesis"]["transitions_per_second"] > 0
+    pairs = [(entry["name"], entry["source"]) for entry in results["learners"]]
+    assert pairs == [(n, s) for s in ("real", "dawm") for n in ("bc", "td3bc", "iql")]
+    for entry in results["learners"]:
+        low, high = entry["ci95"]
+        scores = [seed["normalized_score"] for seed in entry["seeds"]]
+        assert [seed["seed"] for seed in entry["seeds"]] == [0, 1]
+        for seed in entry["seeds"]:
+            expected = normalized_score(seed["returns"], (-20.272305, 3234.3)).mean()
+            assert len(seed["returns"]) == 2
+            assert seed["normalized_score"] == pytest.approx(expected)
+        assert entry["mean"] == pytest.approx(np.mean(scores))
+        assert low <= entry["mean"] <= high
+        assert [point["updates"] for point in entry["curve"]] == [10, 20]
+        assert entry["updates_per_second"] > 0
+
+
+def test_q_values_of_recorded_and_generated_rows_are_logged(finished):
+    _, workdir, _ = finished
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    of_stage = [line for line in lines if line["stage"] == "td3bc-dawm"]
+    assert [line["step"] for line in of_stage] == [10, 20]
+    assert all(len(line["q_real"]) == len(line["q_synthetic"]) == 2 for line in of_stage)
+    assert all(line["q_synthetic"] == [0, 0] for line in lines if line["stage"] == "td3bc-real")
+
+
+def test_the_folder_holds_pictures_events_and_the_synthetic_data(finished):
+    _, workdir, results = finished
+    for name in ("learning_curves", "trajectories", "distributions"):
+        assert (workdir / f"{name}.png").stat().st_size > 10_000
+    assert list((workdir / "tensorboard").iterdir())
+    with np.load(workdir / results["synthesis"]["file"], allow_pickle=False) as stored:
+        assert len(stored["reward"]) == results["synthesis"]["transitions"]
+        assert not stored["real"].any()
+        assert set(np.unique(stored["discount"])) <= {0.0, np.float32(0.99)}
+
+
+def without_timings(results: dict) -> dict:
+    """`results` less what differs between two runs of the same thing."""
+    if isinstance(results, dict):
+        dropped = ("config", "versions")
+        return {
+            k: without_timings(v)
+            for k, v in results.items()
+            if k not in dropped and not k.endswith("per_second")
+        }
+    return [without_timings(v) for v in results] if isinstance(results, list) else results
+
+
+def test_a_finished_run_is_found_again(finished, monkeypatch, capsys):
+    config, workdir, results = finished
+
+    def no_training(*args, **kwargs):
+        raise AssertionError("a finished stage was trained again")
+
+    monkeypatch.setattr(run, "train", no_training)
+    again = pipeline.run(config, workdir)
+    assert without_timings(again) == without_timings(results)
+    assert "td3bc-dawm: found, 20 updates" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
+    """Every stage is broken off after its first checkpoint, until all are done."""
+    config, _, results = finished
+    real_train = run.train
+
+    def breaking(component, state, data, key, **settings):
+        for item in real_train(component, state, data, key, **settings):
+            yield item
+            if settings["start"] == 0:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "train", breaking)
+    again = None
+    for _ in range(10):
+        try:
+            again = pipeline.run(config, tmp_path)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert again is not None
+    assert without_timings(again) == without_timings(results)
+
+
+def test_another_learner_setting_leaves_the_models_alone(finished, tmp_path):
+    config, _, _ = finished
+    components = pipeline.build(config)
+    dataset = pipeline.load(config.dataset)
+
+    def stages(config, **changes):
+        this = run.Run(config, replace(components, **changes), tmp_path, None, dataset)
+        model = this.stage("world_model", this.components.world_model, this.data_stage)
+        learner = this.stage("td3bc", this.components.learners["td3bc"], model)
+        return model.fingerprint, learner.fingerprint
+
+    learners = {"td3bc": replace(components.learners["td3bc"], bc_coefficient=1.0)}
+    before, after = stages(config), stages(config, learners=learners)
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    model = replace(components.world_model, learning_rate=1e-4)
+    changed = stages(config, world_model=model)
+    assert changed[0] != before[0]
+    assert changed[1] != before[1]
+
+
+def test_a_data_set_without_an_environment_trains_and_is_not_evaluated(
+    config, tmp_path, monkeypatch, capsys
+):
+    loaded = pipeline.load
+    monkeypatch.setattr(
+        pipeline,
+        "load",
+        lambda *args, **kwargs: replace(loaded(*args, **kwargs), environment=None),
+    )
+    config.learners = ("bc",)
+    config.sources = ("real",)
+    results = pipeline.run(config, tmp_path)
+    (entry,) = results["learners"]
+    assert entry["mean"] is entry["ci95"] is None
+    assert entry["seeds"][0]["returns"] == []
+    assert "names no environment" in capsys.readouterr().out
+
+
+def test_several_data_sets_are_one(recorded, config, tmp_path):
+    config.dataset = f"{recorded}+{recorded}"
+    config.learners = ("bc",)
+    config.sources = ("real",)
+    config.seeds = 1
+    results = pipeline.run(config, tmp_path)
+    assert results["dataset"]["transitions"] == 3_200
+    low, high = results["learners"][0]["ci95"]
+    assert low <= results["learners"][0]["mean"] <= high
+
+
+def test_errors_come_before_any_work(config, tmp_path):
+    config.sources = ("dwam",)
+    with pytest.raises(UserError, match=r"unknown source 'dwam'.*Did you mean 'dawm'"):
+        pipeline.run(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

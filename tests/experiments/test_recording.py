@@ -1,0 +1,85 @@
+import minari
+import numpy as np
+import pytest
+
+from dawm_jax.errors import UserError
+from experiments.behaviors import QUALITIES, ROBOTS, Behavior
+from experiments.recording import blocks, collect, collect_missing, record
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("steps", [8, 1001, 200_000])
+def test_blocks_add_up_and_share_the_steps_equally(quality, steps):
+    made = list(blocks(quality, steps))
+    shares = dict.fromkeys(QUALITIES[quality], 0)
+    for name, count in made:
+        shares[name] += count
+    assert sum(shares.values()) == steps
+    assert max(shares.values()) - min(shares.values()) <= 1
+    assert list(dict.fromkeys(name for name, _ in made)) == list(QUALITIES[quality])
+    assert max(count for _, count in made) <= 25_000
+
+
+def test_a_record_has_exactly_the_steps_and_ends_truncated():
+    episodes = record("Hopper-v5", "replay_2", 150, seed=3)
+    assert sum(len(episode["rewards"]) for episode in episodes) == 150
+    for episode in episodes:
+        steps = len(episode["rewards"])
+        assert episode["observations"].shape == (steps + 1, 11)
+        assert episode["actions"].shape == (steps, 3)
+        ends = episode["terminations"] | episode["truncations"]
+        assert ends[-1]
+        assert not ends[:-1].any()
+    assert episodes[-1]["terminations"][-1] != episodes[-1]["truncations"][-1]
+
+
+def test_the_same_seed_gives_the_same_record_and_another_another():
+    first, again, other = (record("Hopper-v5", "medium", 60, seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first[0]["observations"], again[0]["observations"])
+    np.testing.assert_array_equal(first[0]["actions"], again[0]["actions"])
+    assert not np.array_equal(first[0]["actions"][:5], other[0]["actions"][:5])
+
+
+@pytest.mark.parametrize("environment_id", ROBOTS)
+def test_shipped_policies_are_better_than_random(environment_id):
+    def reward_per_step(name):
+        episodes = record(environment_id, name, 300, seed=0)
+        return np.concatenate([episode["rewards"] for episode in episodes]).mean()
+
+    assert reward_per_step("expert") > reward_per_step("medium") > reward_per_step("random")
+
+
+def test_the_mean_action_follows_the_stored_weights():
+    class NoNoise:
+        def standard_normal(self, size, dtype):
+            return np.zeros(size, dtype)
+
+    behavior = Behavior("Hopper-v5", "medium", NoNoise())
+    observation = np.linspace(-1.0, 1.0, 11)
+    w0, b0, w1, b1, w_mean, b_mean, *_ = (w.astype(np.float64) for w in behavior.weights)
+    hidden = np.maximum(np.maximum(observation @ w0 + b0, 0) @ w1 + b1, 0)
+    expected = np.tanh(hidden @ w_mean + b_mean)
+    np.testing.assert_allclose(behavior(observation, None), expected, atol=1e-4)
+
+
+def test_a_collected_data_set_says_what_it_is(recorded):
+    dataset = minari.load_dataset(recorded)
+    assert recorded == "local/hopper/medium-replay-v0"
+    assert dataset.total_steps == 1_600
+    assert dataset.env_spec.id == "Hopper-v5"
+    metadata = dataset.storage.metadata
+    assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (-20.272305, 3234.3)
+    assert "not comparable with D4RL" in metadata["description"]
+    assert any(entry.startswith("mujoco==") for entry in metadata["requirements"])
+
+
+def test_a_data_set_is_not_replaced_unasked(recorded):
+    with pytest.raises(UserError, match="exists already"):
+        collect("Hopper-v5", "medium-replay", 1_600)
+
+
+def test_only_missing_local_data_sets_of_known_robots_are_collected(recorded, monkeypatch):
+    asked = []
+    monkeypatch.setattr("experiments.recording.collect", lambda *args: asked.append(args))
+    collect_missing(f"{recorded}+local/walker2d/expert-v0+mujoco/hopper/medium-v0+local/x/y-v0", 7)
+    assert asked == [("Walker2d-v5", "expert", 7)]

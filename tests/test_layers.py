@@ -1,0 +1,104 @@
+"""The layer rule: a module imports only from those above it in this list."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = [
+    "dawm_jax.types",
+    "dawm_jax.errors",
+    "dawm_jax.scores",
+    "dawm_jax.optimization",
+    "dawm_jax.networks.blocks",
+    "dawm_jax.networks.temporal_unet",
+    "dawm_jax.networks.actor_critic",
+    "dawm_jax.diffusion.schedule",
+    "dawm_jax.diffusion.parameterization",
+    "dawm_jax.diffusion.guidance",
+    "dawm_jax.diffusion.samplers",
+    "dawm_jax.data.references",
+    "dawm_jax.data.minari_source",
+    "dawm_jax.data.holdout",
+    "dawm_jax.data.normalizer",
+    "dawm_jax.data.windows",
+    "dawm_jax.data.sampling",
+    "dawm_jax.window_codec",
+    "dawm_jax.world_model",
+    "dawm_jax.inverse_dynamics",
+    "dawm_jax.synthesis",
+    "dawm_jax.fidelity",
+    "dawm_jax.training",
+    "dawm_jax.learners.protocol",
+    "dawm_jax.learners.bc",
+    "dawm_jax.learners.td3bc",
+    "dawm_jax.learners.iql",
+    "dawm_jax.learners",
+    "dawm_jax",
+    "experiments.behaviors",
+    "experiments.recording",
+    "experiments.collect",
+    "experiments.environments",
+    "experiments.metrics",
+    "experiments.stages",
+    "experiments.components",
+    "experiments.run",
+    "experiments.sources",
+    "experiments.learning",
+    "experiments.figures",
+    "experiments.report",
+    "experiments.readme",
+    "experiments.pipeline",
+    "experiments.configs.dawm",
+    "experiments.configs.small",
+    "experiments.configs.quickstart",
+    "experiments.configs.paper",
+    "experiments.main",
+]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): path
+    for package in ("dawm_jax", "experiments")
+    for path in (ROOT / package).rglob("*.py")
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Our modules that a file imports, in full."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module for name in whole}
+    return names & MODULES.keys()
+
+
+def test_every_module_with_code_has_a_layer():
+    with_code = {
+        name for name, path in MODULES.items() if len(ast.parse(path.read_text()).body) > 1
+    }
+    assert with_code == set(LAYERS)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_module_imports_only_from_above(name):
+    below = set(LAYERS[LAYERS.index(name) :])
+    assert not imported(MODULES[name]) & below
+
+
+def test_only_the_experiments_and_the_data_loader_know_gymnasium():
+    users = {
+        name
+        for name, path in MODULES.items()
+        if name.startswith("dawm_jax") and "gymnasium" in path.read_text()
+    }
+    assert users <= {"dawm_jax.types", "dawm_jax.data.minari_source"}

@@ -1,0 +1,44 @@
+"""The README is true: its Python runs, and its tables are those of the result files."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.readme import TABLE, renewed
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_tables_are_those_of_the_result_files():
+    assert TABLE.search(README)
+    assert renewed(README) == README
+
+
+def test_paths_in_the_map_exist():
+    section = README.split("## The map")[1].split("The walk:")[0]
+    folder = ""
+    for line in section.splitlines():
+        entry = re.match(r"( {4}| {6})(\S+(?: \S+\.py| \S+/)*)", line)
+        if not entry:
+            continue
+        for name in entry[2].split():
+            path = ROOT / (folder if entry[1] == " " * 6 else "") / name
+            assert path.exists(), name
+        if entry[1] == " " * 4:
+            folder = entry[2]
+
+
+def test_the_python_example_runs(recorded):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for steps in ("10_000", "50_000", "1_000_000"):
+        assert steps in code
+        code = code.replace(steps, "40")
+    names: dict = {}
+    exec(code, names)
+    assert names["rollout"].observation.shape == (16, 8, 11)
+    assert names["action"].shape == (16, 3)
+    assert np.abs(names["action"]).max() <= 1.0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["made"]))
