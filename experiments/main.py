@@ -12,22 +12,35 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings.", lo
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/<config>/<data set> unless given."
 )
-DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error, and libraries' logs.")
 
 
-def main(argv: list[str]) -> None:
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a file or field that does not exist is one short message."""
+    try:
+        rest = app.parse_flags_with_usage(argv)
+        if len(rest) > 1:
+            raise app.UsageError(f"unexpected arguments: {' '.join(rest[1:])}")
+        if CONFIG.value is None:
+            raise app.UsageError("--config is missing, e.g. experiments/configs/quickstart.py")
+        _ = CONFIG.value.dataset  # a file that could not be read fails only when it is used
+    except (AttributeError, KeyError) as error:
+        raise SystemExit(f"error: a --config flag names no field of the config: {error}") from None
+    except (OSError, app.UsageError) as error:
+        raise SystemExit(f"error: {error}") from None
+    return rest
+
+
+def main(_: list[str]) -> None:
     # Here, because the processes that record data import this module and need none of it.
     from dawm_jax.errors import UserError
     from experiments import pipeline
 
     logging.set_verbosity(logging.INFO if DEBUG.value else logging.ERROR)
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    config = CONFIG.value
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    workdir = WORKDIR.value or f"runs/{name}/{config.dataset.replace('/', '-')}"
+    workdir = WORKDIR.value or f"runs/{name}/{CONFIG.value.dataset.replace('/', '-')}"
     try:
-        pipeline.run(config, Path(workdir))
+        pipeline.run(CONFIG.value, Path(workdir))
     except UserError as error:
         if DEBUG.value:
             raise
@@ -35,5 +48,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=parse)

@@ -1,5 +1,6 @@
 """Minari data sets: found or downloaded, validated, then put on the device."""
 
+import difflib
 from dataclasses import replace
 from typing import Any
 
@@ -72,15 +73,22 @@ def load(
 
 def _open(dataset_id: str, download: bool) -> minari.MinariDataset:
     try:
-        return minari.load_dataset(dataset_id, download=download)
-    except FileNotFoundError as error:
-        local = sorted(minari.list_local_datasets())
-        advice = "" if download else " Allow its download, or record one with experiments.collect."
-        raise DatasetError(
-            f"No data set '{dataset_id}' on this machine; there are {local or 'none'}.{advice}"
-        ) from error
+        return minari.load_dataset(dataset_id)
+    except FileNotFoundError:
+        missing = f"No data set '{dataset_id}' on this machine"
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise DatasetError(f"Data set '{dataset_id}' cannot be opened: {error}") from error
+    known = sorted(minari.list_local_datasets())
+    near = difflib.get_close_matches(dataset_id, known, n=3, cutoff=0.3) or known[:3]
+    there = f"Nearest here: {', '.join(near) or 'none'}."
+    if not download or dataset_id.startswith("local/"):
+        raise DatasetError(
+            f"{missing}. {there} Allow its download, or record one with experiments.collect."
+        )
+    try:
+        return minari.load_dataset(dataset_id, download=True)
+    except Exception as error:
+        raise DatasetError(f"{missing}, and its download failed: {error}. {there}") from error
 
 
 def _read(dataset: minari.MinariDataset) -> list[minari.EpisodeData]:

@@ -243,8 +243,19 @@ def test_only_data_sets_of_equal_spaces_are_joined(spaces):
 @pytest.mark.parametrize("joined", ["{}", "walk-v0+{}"])
 def test_an_unknown_id_is_refused_with_the_known_ones(unknown, joined):
     write("walk-v0", map(buffer, episodes()))
-    with pytest.raises(DatasetError, match=rf"No data set '{unknown}' .* there are \['walk-v0'\]"):
+    with pytest.raises(DatasetError, match=rf"No data set '{unknown}' .* Nearest here: walk-v0"):
         load(joined.format(unknown))
+
+
+def test_a_failed_download_says_why(monkeypatch):
+    def load_dataset(dataset_id, download=False):
+        raise ConnectionError("no route") if download else FileNotFoundError(dataset_id)
+
+    monkeypatch.setattr("minari.load_dataset", load_dataset)
+    with pytest.raises(DatasetError, match=r"'far-v0' on this machine, and its download.*no route"):
+        load("far-v0", download=True)
+    with pytest.raises(DatasetError, match="Allow its download"):
+        load("local/far-v0", download=True)
 
 
 def cut(path):
