@@ -16,6 +16,8 @@ from dawm_jax.training import fit, train
 from dawm_jax.types import Context, Dataset, Episodes, Rollout, Transition, Window
 from dawm_jax.world_model import WorldModel
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BC",
     "IQL",

@@ -60,22 +60,26 @@ def compare_windows(
 def window_fidelity(window: Window, rollout: Rollout) -> dict[str, object]:
     """The errors of imagined windows against the recorded ones, per step of the window.
 
-    `states` and `states_repeated` start at the window's second state, `rewards` at its first. The
-    latter predicts that the first state stays, the yardstick that any model has to beat.
+    `states` starts at the window's second state, `rewards` at its first. `states_repeated` is for
+    the prediction that the first state stays, which any model has to beat; `changes` is the share
+    explained of the change since the first state, where that prediction explains nothing.
     """
     mask = window.observation_mask[:, 1:]
+    first = window.observation[:, :1]
     true, generated = window.observation[:, 1:], rollout.observation[:, 1:]
-    repeated = np.broadcast_to(window.observation[:, :1], true.shape)
+    repeated = np.broadcast_to(first, true.shape)
+    variance = np.var(true[mask], axis=0)
+    varies = variance > 1e-12
+    ratio = np.var(generated[mask], axis=0)[varies] / variance[varies]
     return {
         "windows": len(true),
         "states": explained_variance(generated, true, mask),
         "states_repeated": explained_variance(repeated, true, mask),
+        "changes": explained_variance(generated - first, true - first, mask),
         "rewards": explained_variance(
             rollout.reward[..., None], window.reward[..., None], window.reward_mask
         ),
-        "variance_ratio": float(
-            np.var(generated[mask], axis=0).sum() / np.var(true[mask], axis=0).sum()
-        ),
+        "variance_ratio": float(ratio.mean()) if varies.any() else None,
         "terminals": terminal_agreement(window.terminal[:, -1], rollout.terminal.any(axis=1)),
     }
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,7 +11,7 @@ from flax import struct
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
 from dawm_jax.errors import require, require_positive
 from dawm_jax.networks.blocks import MLP
-from dawm_jax.optimization import adam
+from dawm_jax.optimization import adam, gradient_step
 from dawm_jax.types import Array, Transition
 
 
@@ -23,6 +22,7 @@ class InverseDynamicsState(struct.PyTreeNode):
     opt_state: optax.OptState
     observation: Normalizer  # of states
     change: Normalizer  # of the change of state in one step
+    action_dim: int = struct.field(pytree_node=False)
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,16 @@ class InverseDynamics:
             opt_state=self._optimizer.init(params),
             observation=fit(observation),
             change=fit(np.asarray(transitions.next_observation) - observation),
+            action_dim=transitions.action.shape[-1],
         )
 
     def update(
         self, state: InverseDynamicsState, batch: Transition, key: Array
     ) -> tuple[InverseDynamicsState, dict[str, Array]]:
         """One gradient step on a batch of transitions."""
-        loss, grads = jax.value_and_grad(self.loss)(state.params, state, batch, key)
-        updates, opt_state = self._optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state, loss, _ = gradient_step(
+            self._optimizer, self.loss, state.params, state.opt_state, state, batch, key
+        )
         return state.replace(params=params, opt_state=opt_state), {"loss": loss}
 
     def loss(
@@ -76,7 +77,7 @@ class InverseDynamics:
     ) -> Array:
         """Mean squared error of the action, in its [-1, 1] scale."""
         inputs = self._inputs(state, batch.observation, batch.next_observation)
-        network = self._network(batch.action.shape[-1])
+        network = self._network(state.action_dim)
         predicted = network.apply(params, inputs, deterministic=False, rngs={"dropout": key})
         chex.assert_equal_shape([predicted, batch.action])
         return jnp.mean((predicted - batch.action) ** 2)
@@ -86,8 +87,7 @@ class InverseDynamics:
     ) -> Array:
         """Actions (..., action_dim) between states (..., observation_dim), clipped to [-1, 1]."""
         inputs = self._inputs(state, observation, next_observation)
-        action_dim = state.params["params"][f"Dense_{len(self.hidden)}"]["bias"].shape[-1]
-        return jnp.clip(self._network(action_dim).apply(state.params, inputs), -1.0, 1.0)
+        return jnp.clip(self._network(state.action_dim).apply(state.params, inputs), -1.0, 1.0)
 
     def _inputs(
         self, state: InverseDynamicsState, observation: Array, next_observation: Array

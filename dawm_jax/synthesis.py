@@ -115,12 +115,12 @@ def synthesize(
     key: Array,
     report: Callable[[int], None] = lambda made: None,
 ) -> Transition:
-    """Generates at least `settings.transitions` transitions, less the invalid ones.
+    """Generates `settings.transitions` transitions, rounded up to whole windows.
 
     Args:
         dataset: where the contexts come from, each recorded step with the same probability.
         key: window number i depends on this key and on i alone, not on the chunk.
-        report: told after each chunk how many valid transitions there are.
+        report: told after each chunk how many are generated, the invalid ones counted.
 
     Returns:
         The valid transitions, on the host.
@@ -134,12 +134,11 @@ def synthesize(
     windows = -(-settings.transitions // (world_model.horizon - 1))
     chunk = min(settings.chunk, windows)
     source = (*models, episodes, jnp.asarray(rows), settings, scales, keep_better, key)
-    parts, made = [], 0
+    parts = []
     for start in range(0, windows, chunk):
         index = np.arange(start, start + chunk)
         transitions, valid = jax.device_get(_generate(*source, jnp.asarray(index)))
         valid = valid & (index < windows)[:, None]
         parts.append(jax.tree.map(lambda leaf, valid=valid: leaf[valid], transitions))
-        made += int(valid.sum())
-        report(made)
+        report(min(start + chunk, windows) * (world_model.horizon - 1))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -97,7 +97,7 @@ def train(
     """Trains from update `start` to `component.steps`.
 
     Args:
-        state: the state to start from; its buffers are reused, so it cannot be used again.
+        state: the state to start from.
         key: one key, or with `seeds` one a seed.
         chunk: updates in one compiled call, a divisor of the updates left; all unless given.
         seeds: whether state and key have a leading seed axis.
@@ -118,6 +118,8 @@ def train(
         f"{left} updates from update {start} on cannot be made in chunks of {length}, "
         f"{component.updates_per_step} at a time",
     )
+    state = jax.tree.map(jnp.copy, state)  # the caller keeps his: ours is donated
+    data = jax.device_put(data)
     step_chunk = train_chunk(component, length)
     compiled = jax.jit(over_seeds(step_chunk) if seeds else step_chunk, donate_argnums=0)
     for begin in range(start, component.steps, length):

@@ -20,7 +20,7 @@ from dawm_jax.diffusion.samplers import Sampling, sample
 from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
 from dawm_jax.errors import require, require_choice, require_positive
 from dawm_jax.networks.temporal_unet import TemporalUNet
-from dawm_jax.optimization import adam
+from dawm_jax.optimization import adam, gradient_step
 from dawm_jax.types import Array, Context, Rollout, Window
 from dawm_jax.window_codec import OBSERVATION_TARGETS, WindowCodec, fit_codec
 
@@ -45,7 +45,7 @@ class WorldModel:
     noise of absolute ones, which fits dynamics in a hundredth of the updates.
 
     Raises:
-        ValueError: a setting is out of range or names an unknown choice.
+        UserError: a setting is out of range or names an unknown choice.
     """
 
     horizon: int = 8  # T, states in a window
@@ -75,6 +75,10 @@ class WorldModel:
             0.0 <= self.condition_dropout < 1.0,
             f"world_model.condition_dropout is {self.condition_dropout}; it must be at least 0 and "
             "below 1",
+        )
+        require(
+            self.ema_every <= self.steps,
+            f"world_model.ema_every is {self.ema_every}; it must not exceed steps, {self.steps}",
         )
         halvings = 2 ** (len(self.multipliers) - 1)
         require(
@@ -123,15 +127,15 @@ class WorldModel:
         self, state: ModelState, window: Window, key: Array
     ) -> tuple[ModelState, dict[str, Array]]:
         """One gradient step on a batch of windows."""
-        loss, grads = jax.value_and_grad(self.loss)(state.params, state.codec, window, key)
-        updates, opt_state = self._optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state, loss, gradient = gradient_step(
+            self._optimizer, self.loss, state.params, state.opt_state, state.codec, window, key
+        )
         step = state.step + 1
         rate = jnp.where(step <= self.ema_start, 1.0, 1.0 - self.ema_decay)
         rate = jnp.where(step % self.ema_every == 0, rate, 0.0)
         ema_params = optax.incremental_update(params, state.ema_params, rate)
         state = state.replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state)
-        return state, {"loss": loss, "gradient_norm": optax.tree.norm(grads)}
+        return state, {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
 
     def loss(self, params: optax.Params, codec: WindowCodec, window: Window, key: Array) -> Array:
         """Squared error of the prediction (Ho et al. 2020, eq. 14), over the entries that count."""

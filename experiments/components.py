@@ -12,6 +12,8 @@ from dawm_jax.synthesis import Synthesis
 from dawm_jax.training import Component
 from dawm_jax.world_model import WorldModel
 
+POSITIVE = ("seeds", "updates", "log_every", "evaluation_episodes", "collect_steps")
+
 
 @dataclass(frozen=True)
 class Components:
@@ -32,7 +34,13 @@ def build(config: ConfigDict) -> Components:
     for name in names(config.learners):
         require_choice("learner", name, LEARNERS)
     require(bool(names(config.learners)), "config.learners is empty; name at least one learner")
-    require(config.seeds > 0, f"config.seeds is {config.seeds}; it must be positive")
+    for name in POSITIVE:
+        require(config[name] > 0, f"config.{name} is {config[name]}; it must be positive")
+    require(config.seed >= 0, f"config.seed is {config.seed}; it must not be negative")
+    require(
+        0.0 <= config.held_out < 1.0,
+        f"config.held_out is {config.held_out}; it must be at least 0 and below 1",
+    )
     require(
         0.0 < config.synthetic_ratio < 1.0,
         f"config.synthetic_ratio is {config.synthetic_ratio}; it must lie between 0 and 1",
@@ -65,7 +73,6 @@ def _check_lengths(
     config: ConfigDict, name: str, component: Component, every: dict[str, int]
 ) -> None:
     """Requires lengths that compiled chunks of `config.log_every` updates can make."""
-    require(config.log_every > 0, f"config.log_every is {config.log_every}; it must be positive")
     chunk = chunk_length(config, component)
     for field, value in {name: component.steps, **every}.items():
         require(

@@ -8,6 +8,7 @@ import numpy as np
 from dawm_jax.types import Dataset
 
 Policy = Callable[[np.ndarray], np.ndarray]
+UNLIMITED = 10_000  # steps after which an episode is cut where the environment sets no limit
 
 
 class Evaluator:
@@ -25,6 +26,7 @@ class Evaluator:
             for s in seeds
             for e in range(episodes)
         ]
+        self.limit = dataset.environment.max_episode_steps or UNLIMITED
         self.environments = [gymnasium.make(dataset.environment) for _ in self.reset_seeds]
 
     def returns(self, policy: Policy) -> np.ndarray:
@@ -42,7 +44,9 @@ class Evaluator:
         observations = observations.astype(np.float32)
         returns = np.zeros(len(observations))
         running = list(range(len(observations)))
-        while running:
+        for _ in range(self.limit):
+            if not running:
+                break
             actions = policy(observations.reshape(*self.shape, -1)).reshape(len(returns), -1)
             actions = self.unscale_action(np.clip(actions, -1.0, 1.0))
             still = []
@@ -73,6 +77,6 @@ def make_evaluator(
         return None
     try:
         return Evaluator(dataset, seeds, episodes, seed)
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError) as error:
         print(f"policies are trained, but not evaluated: {error}")
         return None

@@ -22,7 +22,7 @@ def draw(
 ) -> list[Path]:
     """Draws every picture that the results have data for, and returns their files."""
     pictures = {}
-    if any(entry["mean"] is not None for entry in results["learners"]):
+    if any(entry["curve"][-1]["returns"] for entry in results["learners"]):
         pictures["learning_curves"] = learning_curves(results)
     for source in sources:
         if source.windows is not None:
@@ -37,23 +37,28 @@ def draw(
 
 
 def learning_curves(results: dict[str, Any]) -> plt.Figure:
-    """Mean score over the updates with its 95 % interval over seeds: color learner, line source."""
+    """The mean over the updates with its 95 % interval over seeds: color learner, line source.
+
+    Shown are normalized scores, or returns where the data set has no reference for them.
+    """
+    scored = results["dataset"]["score_mean"] is not None
+    values = "scores" if scored else "returns"
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     learners = list(dict.fromkeys(entry["name"] for entry in results["learners"]))
     sources = list(dict.fromkeys(entry["source"] for entry in results["learners"]))
     for entry in results["learners"]:
         updates = [point["updates"] for point in entry["curve"]]
-        scores = [point["scores"] for point in entry["curve"]]
+        scores = [point[values] for point in entry["curve"]]
         low, high = zip(*(bootstrap_interval(s, resamples=2000) for s in scores), strict=True)
         color = COLORS[learners.index(entry["name"]) % len(COLORS)]
         style = STYLES[sources.index(entry["source"]) % len(STYLES)]
         label = f"{entry['name']}, {entry['source']}"
         axes.plot(updates, [np.mean(s) for s in scores], style, color=color, label=label)
         axes.fill_between(updates, low, high, color=color, alpha=0.12, linewidth=0)
-    data = results["dataset"]["score_mean"]
+    data = results["dataset"]["score_mean" if scored else "return_mean"]
     axes.axhline(data, color="gray", linewidth=1, label="data, mean episode")
     axes.set_xlabel("updates")
-    axes.set_ylabel("normalized score")
+    axes.set_ylabel("normalized score" if scored else "return")
     axes.set_title(f"{results['dataset']['id']}, {results['config']['seeds']} seeds")
     axes.legend()
     return figure

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.data.sampling import TransitionSet
-from dawm_jax.learners import DataStatistics
 from experiments.environments import Evaluator
 from experiments.run import Run, Trained
 from experiments.sources import Source
@@ -30,7 +29,6 @@ def train_learner(
     A seed starts from the same parameters on every source, so that differences are the source's.
     """
     learner, config = run.components.learners[name], run.config
-    statistics = DataStatistics.of(run.dataset)
     data = TransitionSet(run.transitions, source.synthetic, config.synthetic_ratio)
     keys = jnp.stack([run.key(name, seed) for seed in range(config.seeds)])
     init_keys, train_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
@@ -56,7 +54,7 @@ def train_learner(
     trained = run.train(
         stage,
         learner,
-        jax.vmap(learner.init, in_axes=(0, None))(init_keys, statistics),
+        jax.vmap(learner.init, in_axes=(0, None))(init_keys, run.statistics),
         data,
         train_keys,
         save_every=config.evaluate_every,

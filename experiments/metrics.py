@@ -11,24 +11,39 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from experiments.stages import Stage, write_text
 
-class MetricWriter:
-    """Metrics as TensorBoard events and JSON lines: {stage, step, name: value, or one a seed}."""
 
-    def __init__(self, workdir: Path):
-        self.file = (workdir / "metrics.jsonl").open("a")
-        self.board = SummaryWriter(str(workdir / "tensorboard"))
+class StageMetrics:
+    """The metrics of one stage: lines of metrics.jsonl and a run of TensorBoard's.
 
-    def write(self, stage: str, step: int, metrics: dict[str, Any]) -> None:
+    What an interrupted run wrote after its last checkpoint, at step `done`, is dropped.
+    """
+
+    def __init__(self, workdir: Path, stage: Stage, done: int):
+        self.labels = {"stage": stage.name, "fingerprint": stage.fingerprint}
+        path = workdir / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if not self._redone(json.loads(line), done)]
+        if len(kept) < len(lines):
+            write_text(path, "".join(kept))
+        self.file = path.open("a")
+        folder = workdir / "tensorboard" / f"{stage.name}-{stage.fingerprint}"
+        self.board = SummaryWriter(str(folder), purge_step=done + 1)
+
+    def _redone(self, line: dict[str, Any], done: int) -> bool:
+        return self.labels.items() <= line.items() and line["step"] > done
+
+    def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Metrics are scalars, or arrays with a value a seed, of which the board shows the mean."""
         values = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
-        line = {"stage": stage, "step": step, **{k: v.tolist() for k, v in values.items()}}
+        line = {**self.labels, "step": step, **{k: v.tolist() for k, v in values.items()}}
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()
         for name, value in values.items():
-            self.board.add_scalar(f"{stage}/{name}", value.mean(), step)
+            self.board.add_scalar(name, value.mean(), step)
 
-    def __enter__(self) -> "MetricWriter":
+    def __enter__(self) -> "StageMetrics":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,10 +80,10 @@ class StageProgress:
         if self.bar:
             self.bar.stop()
 
-    def update(self, done: int, text: str = "") -> None:
-        """`done` of the total, with a word such as the loss."""
+    def update(self, done: int, text: str = "", rate: float | None = None) -> None:
+        """`done` of the total, a word such as the loss, and a rate better than done over time."""
         now = time.monotonic()
-        rate = (done - self.first) / max(now - self.started, 1e-9)
+        rate = rate or (done - self.first) / max(now - self.started, 1e-9)
         if self.bar:
             self.bar.update(self.task, completed=done, text=f"{rate:,.0f}/s  {text}")
         elif now - self.last_line >= self.between or done >= self.total:

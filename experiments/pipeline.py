@@ -15,11 +15,11 @@ from experiments import report
 from experiments.components import build, names
 from experiments.environments import make_evaluator
 from experiments.learning import train_learner
-from experiments.metrics import MetricWriter
 from experiments.recording import collect_missing
 from experiments.run import Run
 from experiments.sources import SOURCES
 from experiments.stages import write_json
+from experiments.versions import versions
 
 
 def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -39,16 +39,22 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         return_scale=config.return_scale,
         download=config.download,
     )
+    print(
+        f"data: {dataset.id}, {dataset.transitions} transitions in {len(dataset.lengths)} "
+        f"episodes, mean return {dataset.returns.mean():.1f}, "
+        f"return scale {dataset.return_scale:g}",
+        flush=True,
+    )
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
+    write_json(workdir / "versions.json", versions())
     seeds = range(config.seed, config.seed + config.seeds)
     evaluator = make_evaluator(dataset, list(seeds), config.evaluation_episodes, config.seed)
-    with MetricWriter(workdir) as writer:
-        this = Run(config, components, workdir, writer, dataset)
-        sources = {name: SOURCES[name](this) for name in names(config.sources)}
-        learned = [
-            train_learner(this, learner, source, sources[source], evaluator)
-            for source in sources
-            for learner in components.learners
-        ]
+    this = Run(config, components, workdir, dataset)
+    sources = {name: SOURCES[name](this) for name in names(config.sources)}
+    learned = [
+        train_learner(this, learner, source, sources[source], evaluator)
+        for source in sources
+        for learner in components.learners
+    ]
     return report.write(this, sources, learned, evaluator)

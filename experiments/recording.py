@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import warnings
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
@@ -62,7 +63,8 @@ def collect(
 
 def _record_blocks(environment_id: str, quality: str, steps: int, seed: int) -> list[dict]:
     names, lengths = zip(*blocks(quality, steps), strict=True)
-    seeds = np.random.SeedSequence(seed).generate_state(len(names)).tolist()
+    data_set = zlib.crc32(f"{environment_id}/{quality}".encode())  # no block stands in two of them
+    seeds = np.random.SeedSequence([seed, data_set]).generate_state(len(names)).tolist()
     workers = min(len(names), os.cpu_count() or 1)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
@@ -83,8 +85,9 @@ def blocks(quality: str, steps: int, longest: int = 25_000) -> Iterator[tuple[st
 def record(environment_id: str, name: str, steps: int, seed: int) -> list[dict[str, Any]]:
     """Exactly `steps` steps of a policy, as episodes; the last one is cut, hence truncated."""
     with gymnasium.make(environment_id) as environment:
-        behavior = Behavior(environment_id, name, np.random.default_rng(seed))
-        environment.reset(seed=seed)
+        environment_seed, policy_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+        behavior = Behavior(environment_id, name, np.random.default_rng(policy_seed))
+        environment.reset(seed=environment_seed)
         episodes = []
         while steps > 0:
             episodes.append(_record_episode(environment, behavior, steps))

@@ -1,13 +1,8 @@
 """What a run leaves behind: results.json, pictures, and a table on the terminal."""
 
-import os
-import platform
-import subprocess
-from importlib.metadata import version
-from pathlib import Path
+import json
 from typing import Any
 
-import jax
 import numpy as np
 
 from dawm_jax.scores import bootstrap_interval, interquartile_mean, normalized_score
@@ -19,18 +14,6 @@ from experiments.run import Run
 from experiments.sources import Source
 from experiments.stages import write_json
 
-PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "minari",
-    "gymnasium",
-    "mujoco",
-)
-
 
 def write(
     run: Run, sources: dict[str, Source], learned: list[Learned], evaluator: Evaluator | None
@@ -38,7 +21,7 @@ def write(
     """Writes results.json (its fields: docs/results.md) and the pictures; prints the table."""
     results: dict[str, Any] = {
         "config": run.config.to_dict(),
-        "versions": versions(),
+        "versions": json.loads((run.workdir / "versions.json").read_text()),
         "dataset": _dataset(run.dataset),
         "random_score": _random_score(run.dataset, evaluator),
         "world_model": None,
@@ -47,44 +30,13 @@ def write(
     }
     for source in sources.values():
         results.update(source.results)
+    results["dataset"]["score_note"] = score_note(results["dataset"])
     results["learners"] = [_learner(run, entry) for entry in learned]
     write_json(run.workdir / "results.json", results)
     pictures = figures.draw(run.workdir, results, run.dataset, list(sources.values()))
     print(table(results))
     print(f"\n{run.workdir / 'results.json'}; {', '.join(p.name for p in pictures)} beside it")
     return results
-
-
-def versions() -> dict[str, Any]:
-    """Packages, commit and machine class of this run."""
-    device = jax.devices()[0]
-    return {
-        "dawm_jax": version("dawm-jax"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "device": f"{jax.device_count()} x {device.device_kind}",
-        "cpu_cores": os.cpu_count(),
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the source tree, with '-dirty' for a changed one; None outside of git."""
-    git = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty",
-    ]
-    try:
-        found = subprocess.run(git, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
 
 
 def _dataset(dataset: Dataset) -> dict[str, Any]:
@@ -114,19 +66,22 @@ def _learner(run: Run, entry: Learned) -> dict[str, Any]:
     """One row: the final policies of all seeds, and the curve that led to them."""
     record = entry.trained.record
     curve = [
-        {"updates": point["updates"], "scores": _scores(run.dataset, point["returns"])}
+        {
+            "updates": point["updates"],
+            "returns": [float(np.mean(row)) for row in point["returns"]],
+            "scores": _scores(run.dataset, point["returns"]),
+        }
         for point in record["curve"]
     ]
-    returns = record["curve"][-1]["returns"]
+    returns, scores = record["curve"][-1]["returns"], curve[-1]["scores"]
     seeds = [
         {
             "seed": run.config.seed + index,
             "returns": returns[index] if returns else [],
-            "normalized_score": curve[-1]["scores"][index] if curve[-1]["scores"] else None,
+            "normalized_score": scores[index] if scores else None,
         }
         for index in range(run.config.seeds)
     ]
-    scores = curve[-1]["scores"]
     # The seed is what varies; a single one leaves only its episodes to resample.
     sample = scores if len(scores) != 1 else _episode_scores(run.dataset, returns[0])
     return {
@@ -154,26 +109,43 @@ def _scores(dataset: Dataset, returns: list[list[float]]) -> list[float]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The scores as Markdown: yardsticks first, then a row for each learner and source."""
+    """The final policies as Markdown: yardsticks first, then a row for each learner and source."""
     config, dataset = results["config"], results["dataset"]
     rows = [
-        ("random actions", "", results["random_score"], None, None),
-        ("data, mean episode", "", dataset["score_mean"], None, None),
+        ("random actions", "", None, results["random_score"], None, None),
+        ("data, mean episode", "", dataset["return_mean"], dataset["score_mean"], None, None),
     ]
-    rows += [(r["name"], r["source"], r["mean"], r["iqm"], r["ci95"]) for r in results["learners"]]
+    for entry in results["learners"]:
+        returns = [value for seed in entry["seeds"] for value in seed["returns"]]
+        mean_return = float(np.mean(returns)) if returns else None
+        scores = (entry["mean"], entry["iqm"], entry["ci95"])
+        rows.append((entry["name"], entry["source"], mean_return, *scores))
+    where = f"on {dataset['environment']}" if dataset["environment"] else "that were not evaluated"
     lines = [
-        f"Normalized score (0 to 100) on {dataset['environment']} of the final policies after "
-        f"{config['updates']:,} updates, {config['seeds']} seeds x "
-        f"{config['evaluation_episodes']} episodes, data {dataset['id']}:",
+        f"Final policies {where} after {config['updates']:,} updates on {dataset['id']}, "
+        f"{config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
         "",
-        "| learner | source | mean | interquartile mean | 95 % interval of the mean |",
-        "| --- | --- | --- | --- | --- |",
+        "| learner | source | mean return | normalized score | interquartile mean | "
+        "95 % interval of the mean |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, source, mean, iqm, interval in rows:
-        numbers = ["" if value is None else f"{value:.1f}" for value in (mean, iqm)]
+    for name, source, *numbers, interval in rows:
+        shown = ["" if value is None else f"{value:.1f}" for value in numbers]
         spread = "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
-        lines.append("| " + " | ".join((name, source, *numbers, spread)) + " |")
-    return "\n".join(lines)
+        lines.append("| " + " | ".join((name, source, *shown, spread)) + " |")
+    note = score_note(dataset)
+    return "\n".join([*lines, "", note] if note else lines)
+
+
+def score_note(dataset: dict[str, Any]) -> str | None:
+    """What the normalized scores of a data set can be compared with."""
+    environment = dataset["environment"]
+    if environment is None or dataset["reference_scores"] is None:
+        return None
+    return (
+        f"Scores from 0 to 100 by the data set's reference returns, on {environment}: not "
+        "comparable with D4RL's v2 tables, whose rewards and physics differ."
+    )
 
 
 def provenance(results: dict[str, Any]) -> str:

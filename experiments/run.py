@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 
 from dawm_jax.data.holdout import hold_out
 from dawm_jax.data.windows import to_transitions
+from dawm_jax.learners import DataStatistics
 from dawm_jax.training import Component, Data, train
 from dawm_jax.types import Array, Dataset, Transition
 from experiments.components import Components, chunk_length
-from experiments.metrics import MetricWriter, StageProgress
+from experiments.metrics import StageMetrics, StageProgress
 from experiments.stages import Checkpoints, Stage
 
 
@@ -38,7 +39,6 @@ class Run:
     config: ConfigDict
     components: Components
     workdir: Path
-    writer: MetricWriter
     dataset: Dataset
 
     @cached_property
@@ -47,23 +47,24 @@ class Run:
         return to_transitions(self.dataset)
 
     @cached_property
+    def statistics(self) -> DataStatistics:
+        """What the learners are told of the recorded data."""
+        return DataStatistics.of(self.dataset)
+
+    @cached_property
     def splits(self) -> tuple[Dataset, Dataset | None]:
         """The episodes that models are trained on, and the held-out ones."""
         return hold_out(self.dataset, self.config.held_out, self.config.seed)
 
     @cached_property
     def data_stage(self) -> Stage:
-        """Stands for the data: their contents and how they are read."""
+        """Stands for the data: their contents, how they are read, and where they come from."""
+        dataset = self.dataset
         digest = hashlib.sha256()
-        for array in jax.tree.leaves(self.dataset.episodes):
+        for array in (*jax.tree.leaves(dataset.episodes), dataset.action_low, dataset.action_high):
             digest.update(np.asarray(array))
-        config = self.config
-        settings = [
-            config.held_out,
-            config.skip_truncated_tail,
-            self.dataset.return_scale,
-            config.seed,
-        ]
+        environment = dataset.environment.to_json() if dataset.environment else None
+        settings = [dataset.discount, dataset.return_scale, environment]
         return Stage("data", [digest.hexdigest(), *settings])
 
     def key(self, name: str, seed: int = 0) -> Array:
@@ -95,7 +96,7 @@ class Run:
             seeds: how many lead the axes of state and key, or None without such an axis.
             measure: makes, at each checkpoint, an entry of the record's curve from the state.
         """
-        checkpoints = Checkpoints(stage.folder(self.workdir))
+        checkpoints = Checkpoints(stage.make_folder(self.workdir))
         done, state, record = checkpoints.latest(state)
         record = record or {"curve": [], "metrics": {}, "updates_per_second": None}
         if done == component.steps:
@@ -112,11 +113,14 @@ class Run:
             seeds=seeds is not None,
         )
         clock = _Clock(done)
-        with StageProgress(stage.name, component.steps, done) as progress:
+        with (
+            StageMetrics(self.workdir, stage, done) as writer,
+            StageProgress(stage.name, component.steps, done) as progress,
+        ):
             for done, state, metrics in clock.timed(chunks):
-                self.writer.write(stage.name, done, metrics)
+                writer.write(done, metrics)
                 loss = next(f"{k} {np.mean(v):.4g}" for k, v in metrics.items() if "loss" in k)
-                progress.update(done, loss)
+                progress.update(done, loss, clock.rate)
                 if done % save_every and done < component.steps:
                     continue
                 record["metrics"] = {k: float(np.mean(v)) for k, v in metrics.items()}
@@ -134,7 +138,9 @@ class _Clock:
     def __init__(self, done: int):
         self.marks = [(done, 0.0)]
 
-    def timed(self, chunks):
+    def timed(
+        self, chunks: Iterator[tuple[int, Any, dict[str, Any]]]
+    ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
         spent = 0.0
         while True:
             begin = monotonic()

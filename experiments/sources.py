@@ -62,7 +62,9 @@ def _train_world_model(run: Run) -> Trained:
     model = run.components.world_model
     windows = WindowSet.of(run.splits[0], model.horizon, run.config.skip_truncated_tail)
     init_key, train_key = jax.random.split(run.key("world_model"))
-    stage = run.stage("world_model", model, run.data_stage)
+    config = run.config
+    split = [config.held_out, config.skip_truncated_tail]
+    stage = run.stage("world_model", model, run.data_stage, extra=split)
     state = model.init(init_key, windows)
     every = run.config.checkpoint_every
     return run.train(stage, model, state, windows, train_key, save_every=every)
@@ -72,7 +74,7 @@ def _train_inverse_dynamics(run: Run) -> Trained:
     model = run.components.inverse_dynamics
     transitions = to_transitions(run.splits[0])
     init_key, train_key = jax.random.split(run.key("inverse_dynamics"))
-    stage = run.stage("inverse_dynamics", model, run.data_stage)
+    stage = run.stage("inverse_dynamics", model, run.data_stage, extra=run.config.held_out)
     state = model.init(init_key, transitions)
     every = run.config.checkpoint_every
     return run.train(stage, model, state, TransitionSet(transitions), train_key, save_every=every)
@@ -99,10 +101,12 @@ def _measure(
         run.components.inverse_dynamics, inverse_dynamics.state, to_transitions(held_out)
     )
     print("share of held-out variance explained, at each imagined step:")
-    for name in ("states", "states_repeated", "rewards"):
+    for name in ("states", "states_repeated", "changes", "rewards"):
         shares = " ".join("  -  " if s is None else f"{s:5.3f}" for s in imagination[name])
         print(f"  {name.replace('_', ', '):18} {shares}")
-    print(f"  actions inferred   {actions['pooled']:5.3f}", flush=True)
+    print(f"  actions inferred   {actions['pooled']:5.3f}")
+    shares = {k: "-" if v is None else f"{v:.3f}" for k, v in imagination["terminals"].items()}
+    print(f"windows that end: {', '.join(f'{k} {v}' for k, v in shares.items())}", flush=True)
     return {"windows": imagination, "actions": actions}, (window, rollout)
 
 
@@ -110,7 +114,7 @@ def _synthesize(
     run: Run, stage: Stage, world_model: Trained, inverse_dynamics: Trained
 ) -> tuple[Transition, dict[str, Any]]:
     """The generated transitions, kept as an .npz in the environment's units, and their facts."""
-    folder = stage.folder(run.workdir)
+    folder = stage.make_folder(run.workdir)
     arrays, record = folder / "transitions.npz", folder / "record.json"
     settings = run.components.synthesis
     if not record.exists():
@@ -124,7 +128,7 @@ def _synthesize(
                 run.dataset,
                 settings,
                 run.key("synthesis"),
-                lambda done: progress.update(min(done, settings.transitions)),
+                progress.update,
             )
         seconds = monotonic() - started
         fields = {**vars(made), "action": run.dataset.unscale_action(made.action)}

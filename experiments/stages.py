@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import orbax.checkpoint as ocp
 
+from dawm_jax import __version__
+
 State = TypeVar("State")
 
 
@@ -27,10 +29,11 @@ class Stage:
     def fingerprint(self) -> str:
         """A hash of the settings and of all stages before."""
         parents = [parent.fingerprint for parent in self.parents]
-        text = json.dumps([self.name, self.settings, parents], sort_keys=True)
+        text = json.dumps([__version__, self.name, self.settings, parents], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def folder(self, workdir: Path) -> Path:
+    def make_folder(self, workdir: Path) -> Path:
+        """The folder of the stage's result, which is made if it is not there."""
         path = workdir / "stages" / f"{self.name}-{self.fingerprint}"
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -71,7 +74,12 @@ class Checkpoints:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes all of a file or nothing; it holds no NaN, which JSON has not."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Writes all of a file or nothing."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
+    partial.write_text(text)
     os.replace(partial, path)

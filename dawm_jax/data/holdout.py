@@ -27,10 +27,11 @@ def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Dataset,
     """Splits off about `fraction` of the episodes, at least one, for checks never trained on.
 
     Returns:
-        The rest and the held-out part, which is None where there is only one episode.
+        The rest and the held-out part, which is None for fraction 0 and where there is only one
+        episode.
     """
     count = len(dataset.lengths)
-    if count == 1:
+    if count == 1 or fraction == 0.0:
         return dataset, None
     order = np.random.default_rng(seed).permutation(count)
     split = int(np.clip(round(fraction * count), 1, count - 1))

@@ -45,15 +45,21 @@ def load(
     require(0.0 < discount <= 1.0, f"discount is {discount}; it must be above 0 and at most 1")
     parts = [_open(name, download) for name in dataset_id.split("+")]
     spaces = [(part.observation_space, part.action_space) for part in parts]
-    for name, (observation_space, action_space) in zip(dataset_id.split("+"), spaces, strict=True):
-        _check_space(name, "observation", observation_space)
-        _check_space(name, "action", action_space)
+    for part, (observation_space, action_space) in zip(parts, spaces, strict=True):
+        _check_space(part.id, "observation", observation_space)
+        _check_space(part.id, "action", action_space)
         if (observation_space.shape, action_space) != (spaces[0][0].shape, spaces[0][1]):
             raise DatasetError(
-                f"'{name}' has observations {observation_space} and actions {action_space}, the "
+                f"'{part.id}' has observations {observation_space} and actions {action_space}, the "
                 f"first data set of '{dataset_id}' {spaces[0][0]} and {spaces[0][1]}. "
                 "Join data sets of one robot only."
             )
+    environments = {part.env_spec.id: part.env_spec for part in parts if part.env_spec}
+    if len(environments) > 1:
+        raise DatasetError(
+            f"'{dataset_id}' joins data of {', '.join(environments)}. "
+            "Join data sets of one robot only."
+        )
     episodes = [
         _check_episode(f"episode {index} of '{part.id}'", episode, *spaces[0])
         for part in parts
@@ -61,7 +67,7 @@ def load(
     ]
     if not episodes:
         raise DatasetError(f"'{dataset_id}' has no episodes: collect or download it again.")
-    environment = parts[0].env_spec
+    environment = next(iter(environments.values()), None)
     dataset = _pack(dataset_id, episodes, spaces[0][1], discount)
     return replace(
         dataset,
@@ -101,9 +107,9 @@ def _read(dataset: minari.MinariDataset) -> list[minari.EpisodeData]:
 
 
 def _check_space(dataset_id: str, role: str, space: Space[Any]) -> None:
-    if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
+    if not isinstance(space, Box) or space.dtype == np.uint8:
         raise DatasetError(
-            f"'{dataset_id}' has {role} space {space}: only Box spaces of floats are supported."
+            f"'{dataset_id}' has {role} space {space}: only Box spaces of vectors are supported."
         )
 
 
@@ -119,6 +125,7 @@ def _check_episode(
         "actions": (episode.actions, (steps, *action_space.shape)),
         "rewards": (episode.rewards, (steps,)),
         "terminations": (episode.terminations, (steps,)),
+        "truncations": (episode.truncations, (steps,)),
     }
     checked = {}
     for field, (value, shape) in arrays.items():
@@ -131,8 +138,8 @@ def _check_episode(
             row = int(np.argwhere(~np.isfinite(value))[0][0])
             raise DatasetError(f"{name} has a non-finite value in {field} at step {row}.")
         checked[field] = value
-    if checked["terminations"][:-1].any():
-        raise DatasetError(f"{name} goes on after a terminated step: split it there.")
+    if (checked["terminations"] + checked["truncations"])[:-1].any():
+        raise DatasetError(f"{name} goes on after a terminated or truncated step: split it there.")
     checked["rewards"] = checked["rewards"][:, 0]
     return checked
 
@@ -186,7 +193,8 @@ def return_to_go(reward: np.ndarray, discount: float) -> np.ndarray:
 def _action_bounds(space: Box, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The space's bounds; where one is infinite, or both are equal, the data's range."""
     low, high = space.low.reshape(-1), space.high.reshape(-1)
-    bounded = np.isfinite(low) & np.isfinite(high) & (low < high)
+    with np.errstate(over="ignore"):
+        bounded = np.isfinite(high - low) & (low < high)
     low = np.where(bounded, low, actions.min(0))
     high = np.where(bounded, high, actions.max(0))
     high = np.where(high > low, high, low + 1.0)

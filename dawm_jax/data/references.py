@@ -14,5 +14,5 @@ RETURN_SCALES = {"halfcheetah": 1200.0, "hopper": 400.0, "walker2d": 550.0}
 
 
 def robot_of(environment_id: str) -> str:
-    """'Hopper-v5' -> 'hopper'."""
-    return environment_id.split("/")[-1].split("-")[0].lower()
+    """'Hopper-v5' -> 'hopper'; one of another namespace is no robot of these."""
+    return environment_id.split("-")[0].lower()

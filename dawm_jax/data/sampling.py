@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dawm_jax.errors import require
 from dawm_jax.types import Array, Transition
 
 
@@ -12,7 +13,13 @@ class TransitionSet(struct.PyTreeNode):
 
     real: Transition
     synthetic: Transition | None = None
-    synthetic_ratio: float = struct.field(pytree_node=False, default=0.0)
+    synthetic_ratio: float = struct.field(pytree_node=False, default=0.5)
+
+    def __post_init__(self) -> None:
+        require(
+            0.0 <= self.synthetic_ratio <= 1.0,
+            f"synthetic_ratio is {self.synthetic_ratio}; it must be between 0 and 1",
+        )
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Transition:
         """A batch of leading dimensions `shape`, drawn uniformly from each part.

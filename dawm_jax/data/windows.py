@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dawm_jax.errors import require
 from dawm_jax.types import Array, Context, Dataset, Episodes, Transition, Window
 
 
@@ -67,15 +68,15 @@ class WindowSet(struct.PyTreeNode):
         """All windows of `dataset`.
 
         Raises:
-            ValueError: no episode is long enough for one.
+            UserError: no episode is long enough for one.
         """
         starts = window_starts(dataset.lengths, dataset.terminated, horizon, skip_truncated_tail)
-        if not len(starts):
-            raise ValueError(
-                f"no episode of '{dataset.id}' holds a window of {horizon} states: the longest has "
-                f"{dataset.lengths.max()} steps and none ends in a terminal state. Use a shorter "
-                "world_model.horizon or a data set of longer episodes."
-            )
+        require(
+            len(starts) > 0,
+            f"no episode of '{dataset.id}' holds a window of {horizon} states: the longest has "
+            f"{dataset.lengths.max()} steps and none ends in a terminal state. Use a shorter "
+            "world_model.horizon or a data set of longer episodes.",
+        )
         scale = jnp.float32(dataset.return_scale)
         return cls(dataset.episodes, jnp.asarray(starts), scale, horizon)
 

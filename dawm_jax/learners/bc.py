@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import chex
-import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
 from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics
 from dawm_jax.networks.actor_critic import DeterministicPolicy
+from dawm_jax.optimization import gradient_step
 from dawm_jax.types import Array, Transition
 
 
@@ -37,9 +37,9 @@ class BC(LearnerSettings):
             chex.assert_equal_shape([action, batch.action])
             return jnp.mean((action - batch.action) ** 2)
 
-        loss, grads = jax.value_and_grad(loss_fn)(state.params)
-        updates, opt_state = self._optimizer.update(grads, state.opt_state)
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state, loss, _ = gradient_step(
+            self._optimizer, loss_fn, state.params, state.opt_state
+        )
         return state.replace(params=params, opt_state=opt_state), {"actor_loss": loss}
 
     def act(self, state: BCState, observation: Array) -> Array:

@@ -8,8 +8,16 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics, split_mean
+from dawm_jax.errors import require, require_positive
+from dawm_jax.learners.protocol import (
+    DataStatistics,
+    LearnerSettings,
+    Metrics,
+    split_mean,
+    twin_loss,
+)
 from dawm_jax.networks.actor_critic import GaussianPolicy, TwinCritic, Value
+from dawm_jax.optimization import gradient_step
 from dawm_jax.types import Array, Transition
 
 MAX_WEIGHT = 100.0
@@ -38,6 +46,14 @@ class IQL(LearnerSettings):
     expectile: float = 0.7
     inverse_temperature: float = 3.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "polyak_step_size", "inverse_temperature")
+        require(
+            0.0 < self.expectile < 1.0,
+            f"IQL.expectile is {self.expectile}; it must lie between 0 and 1",
+        )
+
     def init(self, key: Array, statistics: DataStatistics) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
         observation = statistics.observation_mean[None]
@@ -64,21 +80,25 @@ class IQL(LearnerSettings):
         batch = batch.replace(reward=batch.reward * reward_scale(statistics))
         q = self._critic.apply(state.target_critic, batch.observation, batch.action).min(axis=0)
 
-        value_loss, grads = jax.value_and_grad(self.value_loss)(state.value, batch, q)
-        updates, value_opt = self._optimizer.update(grads, state.value_opt)
-        value = optax.apply_updates(state.value, updates)
+        value, value_opt, value_loss, _ = gradient_step(
+            self._optimizer, self.value_loss, state.value, state.value_opt, batch, q
+        )
 
         advantage = q - self._value.apply(value, batch.observation)
-        actor_loss, grads = jax.value_and_grad(self.actor_loss)(
-            state.actor, batch, advantage, statistics
+        actor, actor_opt, actor_loss, _ = gradient_step(
+            self._actor_optimizer,
+            self.actor_loss,
+            state.actor,
+            state.actor_opt,
+            batch,
+            advantage,
+            statistics,
         )
-        updates, actor_opt = self._actor_optimizer.update(grads, state.actor_opt)
-        actor = optax.apply_updates(state.actor, updates)
 
         target = batch.reward + batch.discount * self._value.apply(value, batch.next_observation)
-        critic_loss, grads = jax.value_and_grad(self.critic_loss)(state.critic, batch, target)
-        updates, critic_opt = self._optimizer.update(grads, state.critic_opt)
-        critic = optax.apply_updates(state.critic, updates)
+        critic, critic_opt, critic_loss, _ = gradient_step(
+            self._optimizer, self.critic_loss, state.critic, state.critic_opt, batch, target
+        )
 
         state = state.replace(
             actor=actor,
@@ -105,8 +125,7 @@ class IQL(LearnerSettings):
     def critic_loss(self, critic: optax.Params, batch: Transition, target: Array) -> Array:
         """Sum of both critics' mean squared errors (equation 6)."""
         q = self._critic.apply(critic, batch.observation, batch.action)
-        chex.assert_equal_shape([q[0], target])
-        return jnp.sum(jnp.mean((q - target) ** 2, axis=1))
+        return twin_loss(q, target)
 
     def actor_loss(
         self, actor: optax.Params, batch: Transition, advantage: Array, statistics: DataStatistics

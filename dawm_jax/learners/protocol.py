@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -79,6 +80,12 @@ class LearnerSettings:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         return (self.batch_size,)
+
+
+def twin_loss(q: Array, target: Array) -> Array:
+    """Sum of the two critics' mean squared errors, of q (2, B) against the target (B,)."""
+    chex.assert_equal_shape([q[0], target])
+    return jnp.sum(jnp.mean((q - target) ** 2, axis=1))
 
 
 def split_mean(name: str, value: Array, real: Array) -> Metrics:

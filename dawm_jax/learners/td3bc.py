@@ -2,14 +2,21 @@
 
 from dataclasses import dataclass
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics, split_mean
+from dawm_jax.errors import require_positive
+from dawm_jax.learners.protocol import (
+    DataStatistics,
+    LearnerSettings,
+    Metrics,
+    split_mean,
+    twin_loss,
+)
 from dawm_jax.networks.actor_critic import DeterministicPolicy, TwinCritic
+from dawm_jax.optimization import gradient_step
 from dawm_jax.types import Array, Transition
 
 
@@ -37,6 +44,10 @@ class TD3BC(LearnerSettings):
     noise_clip: float = 0.5
     policy_delay: int = 2
     bc_on_real_only: bool = False  # leave generated rows out of the behavior cloning term
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "polyak_step_size", "bc_coefficient", "noise_clip", "policy_delay")
 
     @property
     def updates_per_step(self) -> int:
@@ -74,22 +85,26 @@ class TD3BC(LearnerSettings):
             critic, opt_state = carry
             part, noise_key = inputs
             target = self.td_target(state, part, noise_key)
-            loss_fn = jax.value_and_grad(self.critic_loss, has_aux=True)
-            (loss, q), grads = loss_fn(critic, part, target)
-            updates, opt_state = self._optimizer.update(grads, opt_state)
+            critic, opt_state, (loss, q), _ = gradient_step(
+                self._optimizer, self.critic_loss, critic, opt_state, part, target, has_aux=True
+            )
             metrics = {"critic_loss": loss, **split_mean("q", q[0], part.real)}
-            return (optax.apply_updates(critic, updates), opt_state), metrics
+            return (critic, opt_state), metrics
 
         keys = jax.random.split(key, self.policy_delay)
         (critic, critic_opt), metrics = jax.lax.scan(
             critic_step, (state.critic, state.critic_opt), (batch, keys)
         )
         last = jax.tree.map(lambda leaf: leaf[-1], batch)
-        loss, grads = jax.value_and_grad(self.actor_loss)(
-            state.actor, critic, last, state.statistics
+        actor, actor_opt, loss, _ = gradient_step(
+            self._optimizer,
+            self.actor_loss,
+            state.actor,
+            state.actor_opt,
+            critic,
+            last,
+            state.statistics,
         )
-        updates, actor_opt = self._optimizer.update(grads, state.actor_opt)
-        actor = optax.apply_updates(state.actor, updates)
         state = state.replace(
             actor=actor,
             critic=critic,
@@ -115,8 +130,7 @@ class TD3BC(LearnerSettings):
     ) -> tuple[Array, Array]:
         """Sum of both critics' mean squared errors, and their Q-values (2, B)."""
         q = self._critic.apply(critic, batch.observation, batch.action)
-        chex.assert_equal_shape([q[0], target])
-        return jnp.sum(jnp.mean((q - target) ** 2, axis=1)), q
+        return twin_loss(q, target), q
 
     def actor_loss(
         self,

@@ -8,6 +8,9 @@ Several data sets are one as "a+b"; local/<robot>/<quality>-v0 is recorded on th
 The world model predicts clean (x0), scaled changes of state, where the paper predicts the noise of
 absolute states (see `paper.py`): at the few updates of a small machine only the former comes close
 to the recorded changes of state.
+
+The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
+cores it would take days; most of it is a million updates of each learner.
 """
 
 from dataclasses import asdict
@@ -24,7 +27,7 @@ from dawm_jax.world_model import WorldModel
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config = ConfigDict()
     config.dataset = dataset
-    config.download = True  # fetch a data set that is not on this machine
+    config.download = True  # naming a data set that is not on this machine asks for it
     config.collect_steps = 200_000  # of a local data set recorded on the spot
     config.discount = 0.99
     config.return_scale = placeholder(float)  # unset: the paper's, or the data's largest

@@ -2,7 +2,7 @@
 
     python -m experiments.main --config=experiments/configs/quickstart.py
 
-Records 200,000 steps of Hopper on the first run.
+Records 200,000 steps of Hopper on the first run. Behavior cloning reaches some 5 to 15 points.
 """
 
 from ml_collections import ConfigDict
@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from experiments.configs import small
 
 
-def get_config() -> ConfigDict:
-    config = small.get_config()
+def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
+    config = small.get_config(dataset)
     config.learners = ("bc", "td3bc")
     config.seeds = 2
     config.updates = 5_000

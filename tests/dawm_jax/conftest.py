@@ -4,7 +4,7 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from datasets import make_dataset, random_episode
+from handmade import make_dataset, random_episode
 
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.types import Dataset

@@ -76,6 +76,7 @@ def test_window_fidelity_of_a_perfect_rollout():
     found = window_fidelity(window, Rollout(observation, reward, terminal))
     assert found["states"] == [1.0] * 3
     assert found["rewards"] == [1.0] * 4
+    assert found["changes"] == [1.0] * 3
     assert max(found["states_repeated"]) < 0.0
     assert found["variance_ratio"] == pytest.approx(1.0)
     assert found["terminals"] == {"precision": 1.0, "recall": 1.0, "base_rate": 0.1}

@@ -3,7 +3,7 @@
 import chex
 import numpy as np
 import pytest
-from datasets import make_dataset, random_episode
+from handmade import make_dataset, random_episode
 
 from dawm_jax.data.holdout import hold_out, select
 
@@ -19,7 +19,7 @@ def facts(dataset):
 
 @pytest.mark.parametrize(
     ("count", "fraction", "held"),
-    [(10, 0.3, 3), (10, 0.01, 1), (10, 0.0, 1), (10, 1.0, 9), (2, 0.5, 1)],
+    [(10, 0.3, 3), (10, 0.01, 1), (10, 1.0, 9), (2, 0.5, 1)],
 )
 def test_every_episode_is_in_one_part_only(count, fraction, held):
     dataset = make_dataset(episodes(count))
@@ -55,3 +55,8 @@ def test_a_single_episode_is_not_split():
     rest, check = hold_out(dataset, 0.5)
     assert check is None
     chex.assert_trees_all_equal(facts(rest), facts(dataset))
+
+
+def test_fraction_zero_holds_nothing_out():
+    dataset = make_dataset(episodes(4))
+    assert hold_out(dataset, 0.0) == (dataset, None)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from datasets import make_dataset, random_episode
+from handmade import make_dataset, random_episode
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions

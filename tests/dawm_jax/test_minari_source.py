@@ -9,8 +9,8 @@ import h5py
 import minari
 import numpy as np
 import pytest
-from datasets import make_dataset, random_episode
 from gymnasium.spaces import Box, Dict, Discrete
+from handmade import make_dataset, random_episode
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from dawm_jax.data.minari_source import DatasetError, load, return_to_go
@@ -187,7 +187,8 @@ def bad_at(shape, index, value=np.nan):
         ({"observations": np.zeros((5, 7))}, r"observations of shape \(5, 7\), expected \(5, 3\)"),
         ({"actions": np.zeros((5, 2))}, r"actions of shape \(5, 2\), expected \(4, 2\)"),
         ({"terminations": np.zeros(3, bool)}, r"terminations of shape \(3,\), expected \(4,\)"),
-        ({"terminations": np.arange(4) == 1}, "goes on after a terminated step"),
+        ({"terminations": np.arange(4) == 1}, "goes on after a terminated or truncated step"),
+        ({"truncations": np.arange(4) == 2}, "goes on after a terminated or truncated step"),
     ],
 )
 def test_a_broken_episode_is_refused_by_its_number(change, message):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from datasets import make_dataset, random_episode
+from handmade import make_dataset, random_episode
 from references import float64, mlp
 
 from dawm_jax.data.windows import to_transitions

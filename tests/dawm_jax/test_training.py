@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from datasets import make_dataset, random_episode
 from flax import struct
+from handmade import make_dataset, random_episode
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
-from dawm_jax.learners import TD3BC, DataStatistics
-from dawm_jax.training import train
+from dawm_jax.learners import BC, TD3BC, DataStatistics
+from dawm_jax.training import fit, train
+from dawm_jax.types import Transition
 
 
 @struct.dataclass
@@ -163,3 +164,14 @@ def test_data_are_an_argument_of_the_compiled_chunk():
 
     results(Walk(), jnp.zeros(()), data=Watched(DATA.values))
     assert isinstance(drawn_from[0], jax.core.Tracer)
+
+
+def test_what_the_caller_started_from_stays_his():
+    statistics = DataStatistics(jnp.zeros(3), jnp.ones(3), jnp.float32(1.0), action_dim=2)
+    learner = BC(steps=2, hidden=(4,), batch_size=4)
+    state = learner.init(jax.random.key(0), statistics)
+    rows = jnp.zeros((8, 3))
+    data = Transition(rows, rows[:, :2], rows[:, 0], rows[:, 0], rows, rows[:, 0] == 0)
+    first, again = (fit(learner, state, TransitionSet(data), jax.random.key(1)) for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not statistics.observation_mean.is_deleted()

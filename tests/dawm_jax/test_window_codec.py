@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from datasets import make_dataset, random_episode
+from handmade import make_dataset, random_episode
 
 from dawm_jax import window_codec
 from dawm_jax.data.windows import WindowSet

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from datasets import make_dataset, random_episode
+from handmade import make_dataset, random_episode
 
 from dawm_jax.data.minari_source import return_to_go
 from dawm_jax.data.windows import WindowSet, to_transitions, window_starts

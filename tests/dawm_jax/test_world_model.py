@@ -5,13 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from datasets import make_dataset
+from handmade import make_dataset
 
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
 from dawm_jax.networks.temporal_unet import TemporalUNet
-from dawm_jax.training import train
+from dawm_jax.training import fit
 from dawm_jax.types import Context
 from dawm_jax.world_model import WorldModel
 
@@ -214,42 +214,57 @@ def variance_kept(rate, visited, variance):
     return sampled / variance
 
 
-def test_a_trained_model_samples_the_conditional_distribution():
+@pytest.mark.parametrize(
+    ("settings", "visited", "tolerance"),
+    [
+        ({"parameterization": "epsilon", "diffusion_steps": 1000}, 250, 0.4),
+        ({"parameterization": "x0", "diffusion_steps": 5}, 3, 0.2),
+        pytest.param(
+            {"parameterization": "epsilon", "diffusion_steps": 1000, "steps": 30_000},
+            1000,
+            0.1,
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_trained_model_samples_the_conditional_distribution(settings, visited, tolerance):
+    """Mean and variance of a linear-Gaussian step, as the sampler's closed form has them.
+
+    A short training leaves the variance off by up to a fifth from seed to seed at K = 1000. What
+    must be told apart is further: 0.25 of it at half the temperature, 2.8 times where the
+    return-to-go is not seen.
+    """
     rng = np.random.default_rng(0)
     windows = WindowSet.of(make_dataset([one_step(rng) for _ in range(8000)]), 2)
     model = WorldModel(
+        **{"steps": 3000, **settings},
         horizon=2,
         width=16,
         multipliers=(1,),
-        parameterization="epsilon",
-        diffusion_steps=1000,
         condition_dropout=0.0,
         learning_rate=3e-3,
         batch_size=256,
-        steps=3000,
     )
-    state = model.init(jax.random.key(0), windows)
-    *_, (_, state, _) = train(model, state, windows, jax.random.key(1))
+    state = fit(model, model.init(jax.random.key(0), windows), windows, jax.random.key(1))
 
     count = 2000
     known = np.stack([rng.normal(size=count), rng.uniform(-1, 1, count), rng.normal(size=count)], 1)
     columns = jnp.asarray(known, jnp.float32)
     context = Context(columns[:, :1], columns[:, 1:2], columns[:, 2])
-    sampling = Sampling(sampling_steps=250, temperature=1.0, guidance_scale=1.0)
+    sampling = Sampling(sampling_steps=visited, temperature=1.0, guidance_scale=1.0)
     sample = jax.jit(partial(model.sample, sampling=sampling))
     rollout = sample(state, context, jax.random.split(jax.random.key(2), count))
     sampled = np.asarray(rollout.observation[:, 1, 0], np.float64)
     inputs = np.column_stack([known, np.ones(count)])
     factors = np.linalg.lstsq(inputs, sampled)[0]
-    np.testing.assert_allclose(factors, [*FACTORS, 0.0], atol=0.1)
+    np.testing.assert_allclose(factors, [*FACTORS, 0.0], atol=tolerance / 4)
 
     scale = float(state.codec.target.scale[1, 0])
-    rate, visited = cosine_signal_rate(1000), visited_steps(1000, 250)
-    kept = variance_kept(rate, visited, (HIDDEN / scale) ** 2)
-    assert 0.95 < kept < 0.99
-    # So short a training is off by up to a fifth from seed to seed. What this must tell apart is
-    # further: 0.25 at half the temperature, 2.8 where the return-to-go is not seen.
+    rate = cosine_signal_rate(model.diffusion_steps)
+    steps = visited_steps(model.diffusion_steps, visited)
+    kept = variance_kept(rate, steps, (HIDDEN / scale) ** 2)
+    assert kept > 0.95 if visited > 5 else 0.01 < kept < 0.9
     ratio = np.var(sampled - inputs @ factors) / (kept * HIDDEN**2)
-    assert 0.6 < ratio < 1.6
+    assert 1 / (1 + tolerance) < ratio < 1 + tolerance
     assert np.abs(rollout.reward[:, 0] - known[:, 2]).mean() < 0.2
     assert not rollout.terminal.any()

@@ -12,7 +12,8 @@ def tiny(dataset: str) -> ConfigDict:
     config.download = False
     config.seeds = 2
     config.updates = 20
-    config.log_every = config.checkpoint_every = config.evaluate_every = 10
+    config.log_every = 2
+    config.checkpoint_every = config.evaluate_every = 10
     config.evaluation_episodes = 2
     config.world_model.update(steps=20, width=8, multipliers=(1, 2), horizon=4, batch_size=16)
     config.inverse_dynamics.update(steps=20, hidden=(16,), batch_size=16)

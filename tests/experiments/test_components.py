@@ -16,6 +16,7 @@ def test_the_paper_config_is_the_papers():
         "horizon": 8,
         "diffusion_steps": 5,
         "parameterization": "epsilon",
+        "observation_target": "absolute",
         "observation_normalizer": "quantile",
         "reward_normalizer": "minmax",
         "width": 128,
@@ -30,6 +31,8 @@ def test_the_paper_config_is_the_papers():
     assert {name: getattr(parts.world_model, name) for name in expected} == expected
     drawn = parts.synthesis
     assert (drawn.sampling_steps, drawn.temperature, drawn.guidance_scale) == (3, 0.5, 1.2)
+    assert drawn.target_return == 0.7
+    assert build(paper.get_config("mujoco/walker2d/expert-v0")).synthesis.target_return is None
 
 
 def test_settings_reach_the_parts():
@@ -51,7 +54,12 @@ def test_settings_reach_the_parts():
         ({"learners": ()}, "learners is empty"),
         ({"seeds": 0}, "config.seeds is 0"),
         ({"synthetic_ratio": 1.5}, "synthetic_ratio is 1.5"),
-        ({"updates": 0}, "steps is 0"),
+        ({"updates": 0}, "config.updates is 0"),
+        ({"evaluation_episodes": 0}, "evaluation_episodes is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"held_out": 1.5}, "held_out is 1.5"),
+        ({"td3bc.policy_delay": 0}, "policy_delay is 0"),
+        ({"iql.expectile": 1.0}, "expectile is 1.0"),
         ({"updates": 1_500}, "config.updates is 1500"),
         ({"evaluate_every": 1_500}, "config.evaluate_every is 1500"),
         ({"log_every": 0}, "log_every is 0"),

@@ -38,7 +38,8 @@ def test_q_values_of_recorded_and_generated_rows_are_logged(finished):
     _, workdir, _ = finished
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     of_stage = [line for line in lines if line["stage"] == "td3bc-dawm"]
-    assert [line["step"] for line in of_stage] == [10, 20]
+    assert [line["step"] for line in of_stage] == list(range(2, 21, 2))
+    assert len({line["fingerprint"] for line in of_stage}) == 1
     assert all(len(line["q_real"]) == len(line["q_synthetic"]) == 2 for line in of_stage)
     assert all(line["q_synthetic"] == [0, 0] for line in lines if line["stage"] == "td3bc-real")
 
@@ -79,14 +80,14 @@ def test_a_finished_run_is_found_again(finished, monkeypatch, capsys):
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
-    """Every stage is broken off after its first checkpoint, until all are done."""
+    """Every training stage is broken off after an update that no checkpoint holds."""
     config, _, results = finished
     real_train = run.train
 
     def breaking(component, state, data, key, **settings):
         for item in real_train(component, state, data, key, **settings):
             yield item
-            if settings["start"] == 0:
+            if settings["start"] == 0 and item[0] == 14:
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "train", breaking)
@@ -99,6 +100,12 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypa
             continue
     assert again is not None
     assert without_timings(again) == without_timings(results)
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+        if '"td3bc-dawm"' in line
+    ]
+    assert steps == list(range(2, 21, 2))
 
 
 def test_another_learner_setting_leaves_the_models_alone(finished, tmp_path):
@@ -107,7 +114,7 @@ def test_another_learner_setting_leaves_the_models_alone(finished, tmp_path):
     dataset = pipeline.load(config.dataset)
 
     def stages(config, **changes):
-        this = run.Run(config, replace(components, **changes), tmp_path, None, dataset)
+        this = run.Run(config, replace(components, **changes), tmp_path, dataset)
         model = this.stage("world_model", this.components.world_model, this.data_stage)
         learner = this.stage("td3bc", this.components.learners["td3bc"], model)
         return model.fingerprint, learner.fingerprint
@@ -137,7 +144,40 @@ def test_a_data_set_without_an_environment_trains_and_is_not_evaluated(
     (entry,) = results["learners"]
     assert entry["mean"] is entry["ci95"] is None
     assert entry["seeds"][0]["returns"] == []
-    assert "names no environment" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "names no environment" in printed
+    assert "that were not evaluated" in printed
+
+
+def test_without_reference_scores_returns_are_reported(config, tmp_path, monkeypatch, capsys):
+    loaded = pipeline.load
+    monkeypatch.setattr(
+        pipeline,
+        "load",
+        lambda *args, **kwargs: replace(loaded(*args, **kwargs), reference_scores=None),
+    )
+    config.learners = ("bc",)
+    config.sources = ("real",)
+    results = pipeline.run(config, tmp_path)
+    (entry,) = results["learners"]
+    assert entry["mean"] is None
+    mean = np.mean([seed["returns"] for seed in entry["seeds"]])
+    assert f"| bc | real | {mean:.1f} |" in capsys.readouterr().out
+    assert (tmp_path / "learning_curves.png").exists()
+
+
+def test_held_out_episodes_too_short_for_a_window_cost_no_finished_work(
+    config, tmp_path, monkeypatch, capsys
+):
+    def short_episodes_held_out(dataset, fraction, seed):
+        short = replace(dataset, lengths=np.array([2]), terminated=np.array([False]))
+        return dataset, short
+
+    monkeypatch.setattr(run, "hold_out", short_episodes_held_out)
+    config.learners = ("bc",)
+    results = pipeline.run(config, tmp_path)
+    assert results["world_model"]["held_out"] is None
+    assert "not measured" in capsys.readouterr().out
 
 
 def test_several_data_sets_are_one(recorded, config, tmp_path):

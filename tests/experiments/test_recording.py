@@ -2,6 +2,7 @@ import minari
 import numpy as np
 import pytest
 
+from dawm_jax.data.minari_source import load
 from dawm_jax.errors import UserError
 from experiments.behaviors import QUALITIES, ROBOTS, Behavior
 from experiments.recording import blocks, collect, collect_missing, record
@@ -38,6 +39,16 @@ def test_the_same_seed_gives_the_same_record_and_another_another():
     np.testing.assert_array_equal(first[0]["observations"], again[0]["observations"])
     np.testing.assert_array_equal(first[0]["actions"], again[0]["actions"])
     assert not np.array_equal(first[0]["actions"][:5], other[0]["actions"][:5])
+
+
+def test_the_number_of_cores_changes_nothing(recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    again = load(collect("Hopper-v5", "medium-replay", 1_600, seed=1))
+    monkeypatch.undo()
+    first = load(recorded)
+    for name, value in vars(first.episodes).items():
+        np.testing.assert_array_equal(value, getattr(again.episodes, name))
 
 
 @pytest.mark.parametrize("environment_id", ROBOTS)

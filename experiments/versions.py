@@ -1,0 +1,48 @@
+"""What a run ran on."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dawm_jax import __version__
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "minari",
+    "gymnasium",
+    "mujoco",
+)
+
+
+def versions() -> dict[str, Any]:
+    """Packages, commit and machine class."""
+    device = jax.devices()[0]
+    return {
+        "dawm_jax": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": f"{jax.device_count()} x {device.device_kind}",
+        "cpu_cores": os.cpu_count(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, with '-dirty' for a changed one; None outside of git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    describe = [*git, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
