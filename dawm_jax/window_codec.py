@@ -1,7 +1,7 @@
 """Windows as the channels that are diffused, and back.
 
-Channels of each step: observation (normalized state, or its scaled change since the window's
-first), reward, and terminal (+1 in and after a terminal state, -1 before).
+The channels of each step come in groups: observation (normalized state, or its scaled change since
+the window's first), reward, and terminal (+1 in and after a terminal state, -1 before).
 """
 
 import jax
@@ -13,6 +13,7 @@ from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.types import Array, Context, Rollout, Window
 
+GROUPS = ("observation", "reward", "terminal")
 OBSERVATION_TARGETS = ("absolute", "change")
 FIT_WINDOWS = 200_000
 
@@ -26,6 +27,21 @@ class WindowCodec(struct.PyTreeNode):
     change: bool = struct.field(pytree_node=False)
     horizon: int = struct.field(pytree_node=False)
 
+    @property
+    def channels(self) -> dict[str, slice]:
+        """Where each group lies among the C channels."""
+        size = self.target.low.shape[-1]
+        return {
+            "observation": slice(0, size),
+            "reward": slice(size, size + 1),
+            "terminal": slice(size + 1, size + 2),
+        }
+
+    @property
+    def width(self) -> int:
+        """C, the number of channels."""
+        return self.channels[GROUPS[-1]].stop
+
     def encode(self, window: Window) -> tuple[Array, Array]:
         """The window's channels (B, T, C) and which of them count in the loss, (B, T, C) bool.
 
@@ -36,23 +52,27 @@ class WindowCodec(struct.PyTreeNode):
         if self.change:
             target = target - window.context.observation[:, None]
         terminal = jnp.where(window.terminal, 1.0, -1.0)[..., None]
-        reward = self.reward.normalize(window.reward[..., None])
-        x0 = jnp.concatenate([self.target.normalize(target), reward, terminal], axis=-1)
+        values = {
+            "observation": self.target.normalize(target),
+            "reward": self.reward.normalize(window.reward[..., None]),
+            "terminal": terminal,
+        }
         state_counts = window.observation_mask.at[:, 0].set(False)[..., None]
-        mask = jnp.concatenate(
-            [
-                jnp.broadcast_to(state_counts, target.shape),
-                window.reward_mask[..., None],
-                jnp.ones_like(terminal, bool),
-            ],
-            axis=-1,
-        )
-        return x0, mask
+        counts = {
+            "observation": jnp.broadcast_to(state_counts, target.shape),
+            "reward": window.reward_mask[..., None],
+            "terminal": jnp.ones_like(terminal, bool),
+        }
+        return _join(values), _join(counts)
 
     def pin(self, x: Array, context: Context) -> Array:
         """`x` (B, T, C) with the known state in its first step."""
-        known = self._known(context)
-        return x.at[:, 0, : known.shape[-1]].set(known)
+        if self.change:
+            no_change = jnp.zeros_like(context.observation)[:, None]
+            known = self.target.normalize(no_change)[:, 0]
+        else:
+            known = self.target.normalize(context.observation)
+        return x.at[:, 0, self.channels["observation"]].set(known)
 
     def network_input(self, x: Array, context: Context) -> Array:
         """`x` with, where it holds changes only, the current state as extra channels."""
@@ -63,40 +83,34 @@ class WindowCodec(struct.PyTreeNode):
 
     def clip(self, x0: Array) -> Array:
         """`x0` (B, T, C) within the range of the training data."""
-        observations = x0.shape[-1] - 2
-        low, high = (
-            jnp.concatenate(
-                [
-                    jnp.broadcast_to(target, (self.horizon, observations)),
-                    jnp.broadcast_to(reward, (self.horizon, 1)),
-                    jnp.full((self.horizon, 1), edge),
-                ],
-                axis=-1,
-            )
-            for target, reward, edge in (
-                (self.target.low, self.reward.low, -1.0),
-                (self.target.high, self.reward.high, 1.0),
-            )
-        )
+
+        def bound(observation: Array, reward: Array, terminal: float) -> Array:
+            edges: dict[str, Array | float]
+            edges = {"observation": observation, "reward": reward, "terminal": terminal}
+            sizes = {name: part.stop - part.start for name, part in self.channels.items()}
+            rows = self.horizon
+            return _join({k: jnp.broadcast_to(edge, (rows, sizes[k])) for k, edge in edges.items()})
+
+        low = bound(self.target.low, self.reward.low, -1.0)
+        high = bound(self.target.high, self.reward.high, 1.0)
         return jnp.clip(x0, low, high)
 
     def decode(self, x0: Array, context: Context) -> Rollout:
         """The window that the channels `x0` (B, T, C) stand for."""
-        target, reward, terminal = jnp.split(x0, [x0.shape[-1] - 2, x0.shape[-1] - 1], axis=-1)
-        observation = self.target.unnormalize(target)
+        group = {name: x0[..., part] for name, part in self.channels.items()}
+        observation = self.target.unnormalize(group["observation"])
         if self.change:
             observation = observation + context.observation[:, None]
         return Rollout(
             observation=observation.at[:, 0].set(context.observation),
-            reward=self.reward.unnormalize(reward)[..., 0],
-            terminal=(terminal[..., 0] > 0.0).at[:, 0].set(False),
+            reward=self.reward.unnormalize(group["reward"])[..., 0],
+            terminal=(group["terminal"][..., 0] > 0.0).at[:, 0].set(False),
         )
 
-    def _known(self, context: Context) -> Array:
-        if not self.change:
-            return self.target.normalize(context.observation)
-        no_change = jnp.zeros((len(context.observation), 1, context.observation.shape[-1]))
-        return self.target.normalize(no_change)[:, 0]
+
+def _join(groups: dict[str, Array]) -> Array:
+    """The groups (..., size) side by side, in their order."""
+    return jnp.concatenate([groups[name] for name in GROUPS], axis=-1)
 
 
 def fit_codec(

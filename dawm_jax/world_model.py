@@ -168,7 +168,6 @@ class WorldModel:
             UserError: more steps are to be visited than there are.
         """
         codec = state.codec
-        channels = context.observation.shape[-1] + 2
         to_x0 = PARAMETERIZATIONS[self.parameterization].to_x0
 
         def estimate_x0(x: Array, step: Array, rate: Array) -> Array:
@@ -181,7 +180,7 @@ class WorldModel:
 
         def noise(draw: Array) -> Array:
             draw_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, draw)
-            shape = (self.horizon, channels)
+            shape = (self.horizon, codec.width)
             return jax.vmap(lambda key: jax.random.normal(key, shape))(draw_keys)
 
         visited = visited_steps(self.diffusion_steps, sampling.sampling_steps)

@@ -27,7 +27,8 @@ def draw(
     for source in sources:
         if source.windows is not None:
             pictures["trajectories"] = trajectories(*source.windows)
-            pictures["distributions"] = distributions(*source.windows, dataset)
+            rewards = np.asarray(source.synthetic.reward)
+            pictures["distributions"] = distributions(*source.windows, dataset, rewards)
     paths = []
     for name, figure in pictures.items():
         paths.append(workdir / f"{name}.png")
@@ -92,8 +93,13 @@ def trajectories(window: Window, rollout: Rollout, count: int = 4, features: int
     return figure
 
 
-def distributions(window: Window, rollout: Rollout, dataset: Dataset) -> plt.Figure:
-    """Rewards and window returns, recorded and imagined; and the return-to-go of the data."""
+def distributions(
+    window: Window, rollout: Rollout, dataset: Dataset, synthetic_rewards: np.ndarray
+) -> plt.Figure:
+    """Rewards and window returns, held out and imagined from there; the return-to-go of the data.
+
+    The synthetic transitions' rewards are of the return-to-go that was asked for.
+    """
     figure, (rewards, returns, to_go) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     mask = window.reward_mask
     whole = mask.all(axis=1)
@@ -103,11 +109,15 @@ def distributions(window: Window, rollout: Rollout, dataset: Dataset) -> plt.Fig
     )
     for axes, name, true, imagined in pairs:
         bins = np.histogram_bin_edges(np.concatenate([true, imagined]), 60)
-        axes.hist(true, bins, histtype="stepfilled", alpha=0.4, label="recorded")
-        axes.hist(imagined, bins, histtype="step", linewidth=1.5, label="imagined")
+        axes.hist(true, bins, density=True, alpha=0.4, label="recorded, held out")
+        shared = {"density": True, "histtype": "step", "linewidth": 1.5}
+        axes.hist(imagined, bins, label="imagined from there", **shared)
+        if axes is rewards:
+            axes.hist(synthetic_rewards, bins, label="synthetic transitions", **shared)
         axes.set_xlabel(name)
-        axes.legend()
+        axes.set_ylabel("density")
+        axes.legend(fontsize="small")
     scaled = np.asarray(dataset.episodes.return_to_go)[np.asarray(dataset.episodes.steps_left) > 0]
-    to_go.hist(scaled / dataset.return_scale, 60, histtype="stepfilled", alpha=0.4)
+    to_go.hist(scaled / dataset.return_scale, 60, density=True, alpha=0.4)
     to_go.set_xlabel("return-to-go of the data / return scale")
     return figure
