@@ -111,10 +111,9 @@ def _scores(dataset: Dataset, returns: list[list[float]]) -> list[float]:
 def table(results: dict[str, Any]) -> str:
     """The final policies as Markdown: yardsticks first, then a row for each learner and source."""
     config, dataset = results["config"], results["dataset"]
-    rows = [
-        ("random actions", "", None, results["random_score"], None, None),
-        ("data, mean episode", "", dataset["return_mean"], dataset["score_mean"], None, None),
-    ]
+    rows = [("data, mean episode", "", dataset["return_mean"], dataset["score_mean"], None, None)]
+    if results.get("random_score") is not None:
+        rows.insert(0, ("random actions", "", None, results["random_score"], None, None))
     for entry in results["learners"]:
         returns = [value for seed in entry["seeds"] for value in seed["returns"]]
         mean_return = float(np.mean(returns)) if returns else None
