@@ -132,8 +132,35 @@ def table(results: dict[str, Any]) -> str:
         shown = ["" if value is None else f"{value:.1f}" for value in numbers]
         spread = "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
         lines.append("| " + " | ".join((name, source, *shown, spread)) + " |")
-    note = score_note(dataset)
-    return "\n".join([*lines, "", note] if note else lines)
+    for paragraph in (source_effects(results["learners"]), score_note(dataset)):
+        lines += ["", paragraph] if paragraph else []
+    return "\n".join(lines)
+
+
+def source_effects(learners: list[dict[str, Any]]) -> str | None:
+    """What generated transitions change: the seeds' paired differences to the recorded data alone."""
+    real = {entry["name"]: _seed_scores(entry) for entry in learners if entry["source"] == "real"}
+    effects = []
+    for entry in learners:
+        scores, alone = _seed_scores(entry), real.get(entry["name"])
+        if entry["source"] == "real" or not scores or not alone or len(scores) == 1:
+            continue
+        difference = np.subtract(scores, alone)
+        low, high = bootstrap_interval(difference)
+        effects.append(
+            f"{entry['name']}, {entry['source']} {difference.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+        )
+    if not effects:
+        return None
+    return (
+        "Difference of score to the recorded data alone, seed by seed, with its 95 % interval: "
+        f"{'; '.join(effects)}."
+    )
+
+
+def _seed_scores(entry: dict[str, Any]) -> list[float]:
+    scores = [seed["normalized_score"] for seed in entry["seeds"]]
+    return scores if None not in scores else []
 
 
 def score_note(dataset: dict[str, Any]) -> str | None:
