@@ -138,7 +138,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def source_effects(learners: list[dict[str, Any]]) -> str | None:
-    """What generated transitions change: the seeds' paired differences to the recorded data alone."""
+    """What generated transitions change: each seed's difference to the recorded data alone."""
     real = {entry["name"]: _seed_scores(entry) for entry in learners if entry["source"] == "real"}
     effects = []
     for entry in learners:
@@ -147,9 +147,8 @@ def source_effects(learners: list[dict[str, Any]]) -> str | None:
             continue
         difference = np.subtract(scores, alone)
         low, high = bootstrap_interval(difference)
-        effects.append(
-            f"{entry['name']}, {entry['source']} {difference.mean():+.1f} ({low:+.1f} to {high:+.1f})"
-        )
+        change = f"{difference.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+        effects.append(f"{entry['name']}, {entry['source']} {change}")
     if not effects:
         return None
     return (

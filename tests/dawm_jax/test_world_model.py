@@ -220,7 +220,7 @@ def variance_kept(rate, visited, variance):
         ({"parameterization": "epsilon", "diffusion_steps": 1000}, 250, 0.4),
         ({"parameterization": "x0", "diffusion_steps": 5}, 3, 0.2),
         pytest.param(
-            {"parameterization": "epsilon", "diffusion_steps": 1000, "steps": 30_000},
+            {"parameterization": "epsilon", "diffusion_steps": 1000, "steps": 20_000},
             1000,
             0.1,
             marks=pytest.mark.slow,
