@@ -217,10 +217,10 @@ def variance_kept(rate, visited, variance):
 @pytest.mark.parametrize(
     ("settings", "visited", "tolerance"),
     [
-        ({"parameterization": "epsilon", "diffusion_steps": 1000}, 250, 0.4),
         ({"parameterization": "x0", "diffusion_steps": 5}, 3, 0.2),
+        ({"parameterization": "v", "diffusion_steps": 1000}, 250, 0.2),
         pytest.param(
-            {"parameterization": "epsilon", "diffusion_steps": 1000, "steps": 20_000},
+            {"parameterization": "v", "diffusion_steps": 1000, "steps": 15_000},
             1000,
             0.1,
             marks=pytest.mark.slow,
@@ -230,19 +230,18 @@ def variance_kept(rate, visited, variance):
 def test_a_trained_model_samples_the_conditional_distribution(settings, visited, tolerance):
     """Mean and variance of a linear-Gaussian step, as the sampler's closed form has them.
 
-    A short training leaves the variance off by up to a fifth from seed to seed at K = 1000. What
-    must be told apart is further: 0.25 of it at half the temperature, 2.8 times where the
-    return-to-go is not seen.
+    What must be told apart: 0.25 of the variance at half the temperature, 2.8 times where the
+    return-to-go is not seen. A narrow network, or few enough windows to learn by heart, would
+    lose variance too.
     """
     rng = np.random.default_rng(0)
-    windows = WindowSet.of(make_dataset([one_step(rng) for _ in range(8000)]), 2)
+    windows = WindowSet.of(make_dataset([one_step(rng) for _ in range(30_000)]), 2)
     model = WorldModel(
         **{"steps": 3000, **settings},
         horizon=2,
-        width=16,
+        width=64,
         multipliers=(1,),
         condition_dropout=0.0,
-        learning_rate=3e-3,
         batch_size=256,
     )
     state = fit(model, model.init(jax.random.key(0), windows), windows, jax.random.key(1))
