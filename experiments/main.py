@@ -37,7 +37,8 @@ def main(_: list[str]) -> None:
     from experiments import pipeline
 
     logging.set_verbosity(logging.INFO if DEBUG.value else logging.ERROR)
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    filename = config_flags.get_config_filename(flags.FLAGS["config"])
+    name = Path(filename.split(":")[0]).stem  # what follows a colon is the config's argument
     workdir = WORKDIR.value or f"runs/{name}/{CONFIG.value.dataset.replace('/', '-')}"
     try:
         pipeline.run(CONFIG.value, Path(workdir))

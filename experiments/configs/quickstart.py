@@ -2,7 +2,8 @@
 
     python -m experiments.main --config=experiments/configs/quickstart.py
 
-Records 200,000 steps of Hopper on the first run. Behavior cloning reaches some 5 to 15 points.
+Records 200,000 steps of a medium policy on Hopper on the first run. Behavior cloning, the mean of
+that policy, reaches some 50 to 90 points, where the recorded episodes have 45 and random actions 1.
 """
 
 from ml_collections import ConfigDict
@@ -10,7 +11,7 @@ from ml_collections import ConfigDict
 from experiments.configs import small
 
 
-def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
+def get_config(dataset: str = "local/hopper/medium-v0") -> ConfigDict:
     config = small.get_config(dataset)
     config.learners = ("bc", "td3bc")
     config.seeds = 2
