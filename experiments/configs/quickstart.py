@@ -3,7 +3,7 @@
     python -m experiments.main --config=experiments/configs/quickstart.py
 
 Records 200,000 steps of a medium policy on Hopper on the first run. Behavior cloning, the mean of
-that policy, reaches some 50 to 90 points, where the recorded episodes have 45 and random actions 1.
+that policy, scores above its recorded episodes and far above random actions.
 """
 
 from ml_collections import ConfigDict
