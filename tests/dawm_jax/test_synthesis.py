@@ -149,7 +149,7 @@ def test_the_result_does_not_depend_on_the_chunk(small_dataset, small_model):
         for chunk in (1024, 9)
     )
     assert 0 < len(whole.reward) < 34 * 3  # some ended in a generated terminal state
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), whole, parts)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), whole, parts)
 
 
 def test_the_key_decides(small_dataset):
