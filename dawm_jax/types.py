@@ -27,6 +27,11 @@ class Episodes(struct.PyTreeNode):
     terminated: Array  # (S,) bool; whether this row's episode ends in a terminal state
 
 
+def scale_between(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """`action` (..., action_dim) with `low` as -1 and `high` as +1."""
+    return 2.0 * (action - low) / (high - low) - 1.0
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A validated data set: its episodes on the device, its facts on the host."""
@@ -54,7 +59,7 @@ class Dataset:
 
     def scale_action(self, action: np.ndarray) -> np.ndarray:
         """Actions (..., action_dim) of the environment to [-1, 1]."""
-        return 2.0 * (action - self.action_low) / (self.action_high - self.action_low) - 1.0
+        return scale_between(action, self.action_low, self.action_high)
 
     def unscale_action(self, action: np.ndarray) -> np.ndarray:
         """Actions (..., action_dim) in [-1, 1] to those of the environment."""

@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 from dawm_jax.data.references import REFERENCE_SCORES, RETURN_SCALES, robot_of
 from dawm_jax.errors import UserError, require
-from dawm_jax.types import Dataset, Episodes
+from dawm_jax.types import Dataset, Episodes, scale_between
 
 
 class DatasetError(UserError):
@@ -158,7 +158,7 @@ def _pack(
     recorded = np.ones(len(unit_actions), bool)
     recorded[last] = False
     # A simulator clips what it is given, so a recorded action beyond the bounds was the bound.
-    unit_actions[recorded] = 2.0 * (np.clip(actions, low, high) - low) / (high - low) - 1.0
+    unit_actions[recorded] = scale_between(np.clip(actions, low, high), low, high)
     rewards[recorded] = np.concatenate([episode["rewards"] for episode in episodes])
     row = np.arange(len(unit_actions))
     to_go = [np.append(return_to_go(episode["rewards"], discount), 0.0) for episode in episodes]

@@ -129,15 +129,18 @@ def test_another_learner_setting_leaves_the_models_alone(finished, tmp_path):
     assert changed[1] != before[1]
 
 
+def load_with(monkeypatch, **changes):
+    """Lets the pipeline load data sets with some facts changed."""
+    loaded = pipeline.load
+    monkeypatch.setattr(
+        pipeline, "load", lambda *args, **kwargs: replace(loaded(*args, **kwargs), **changes)
+    )
+
+
 def test_a_data_set_without_an_environment_trains_and_is_not_evaluated(
     config, tmp_path, monkeypatch, capsys
 ):
-    loaded = pipeline.load
-    monkeypatch.setattr(
-        pipeline,
-        "load",
-        lambda *args, **kwargs: replace(loaded(*args, **kwargs), environment=None),
-    )
+    load_with(monkeypatch, environment=None)
     config.learners = ("bc",)
     config.sources = ("real",)
     results = pipeline.run(config, tmp_path)
@@ -150,12 +153,7 @@ def test_a_data_set_without_an_environment_trains_and_is_not_evaluated(
 
 
 def test_without_reference_scores_returns_are_reported(config, tmp_path, monkeypatch, capsys):
-    loaded = pipeline.load
-    monkeypatch.setattr(
-        pipeline,
-        "load",
-        lambda *args, **kwargs: replace(loaded(*args, **kwargs), reference_scores=None),
-    )
+    load_with(monkeypatch, reference_scores=None)
     config.learners = ("bc",)
     config.sources = ("real",)
     results = pipeline.run(config, tmp_path)
