@@ -92,6 +92,7 @@ def _learner(run: Run, entry: Learned) -> dict[str, Any]:
         "iqm": interquartile_mean(scores) if scores else None,
         "ci95": list(bootstrap_interval(sample)) if scores else None,
         "updates_per_second": record["updates_per_second"],
+        "commit": record["commit"],
         "metrics": record["metrics"],
         "curve": curve,
     }

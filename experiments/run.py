@@ -21,6 +21,7 @@ from dawm_jax.types import Array, Dataset, Transition
 from experiments.components import Components, chunk_length
 from experiments.metrics import StageMetrics, StageProgress
 from experiments.stages import Checkpoints, Stage
+from experiments.versions import commit
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Trained:
 
     stage: Stage
     state: Any
-    record: dict[str, Any]  # metrics (the last chunk's means), updates_per_second, curve
+    record: dict[str, Any]  # metrics (the last chunk's means), updates_per_second, curve, commit
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,12 @@ class Run:
         """
         checkpoints = Checkpoints(stage.make_folder(self.workdir))
         done, state, record = checkpoints.latest(state)
-        record = record or {"curve": [], "metrics": {}, "updates_per_second": None}
+        record = record or {
+            "curve": [],
+            "metrics": {},
+            "updates_per_second": None,
+            "commit": commit(),
+        }
         if done == component.steps:
             print(f"{stage.name}: found, {done} updates", flush=True)
             checkpoints.close()

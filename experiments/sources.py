@@ -19,6 +19,7 @@ from dawm_jax.types import Rollout, Transition, Window
 from experiments.metrics import StageProgress
 from experiments.run import Run, Trained
 from experiments.stages import Stage, write_json
+from experiments.versions import commit
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def _synthesize(
             "transitions_per_second": len(made.reward) / seconds,
             "terminal_share": float((made.discount == 0.0).mean()),
             "reward_mean": float(made.reward.mean()),
+            "commit": commit(),
             "file": str(arrays.relative_to(run.workdir)),
         }
         write_json(record, facts)
@@ -154,5 +156,6 @@ def _summary(trained: Trained) -> dict[str, Any]:
     return {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.state.params)),
         "updates_per_second": trained.record["updates_per_second"],
+        "commit": trained.record["commit"],
         **trained.record["metrics"],
     }

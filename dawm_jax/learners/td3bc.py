@@ -141,7 +141,8 @@ class TD3BC(LearnerSettings):
     ) -> Array:
         """-lambda Q + (pi - a)^2, lambda = bc_coefficient / mean |Q| (equations 3 and 5)."""
         action = self._policy(statistics).apply(actor, batch.observation)
-        q = self._critic.apply(critic, batch.observation, action)[0]
+        first = jax.tree.map(lambda leaf: leaf[:1], critic)
+        q = TwinCritic(self.hidden, count=1).apply(first, batch.observation, action)[0]
         scale = self.bc_coefficient / jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
         counts = batch.real if self.bc_on_real_only else jnp.ones_like(batch.real)
         error = jnp.mean((action - batch.action) ** 2, axis=-1)

@@ -37,14 +37,19 @@ class GaussianPolicy(nn.Module):
 
 
 class TwinCritic(nn.Module):
-    """Observation and action (B, ...) -> two independent Q-values (2, B)."""
+    """Observation and action (B, ...) -> the Q-values of independent critics (count, B)."""
 
     hidden: Sequence[int]
+    count: int = 2
 
     @nn.compact
     def __call__(self, observation: Array, action: Array) -> Array:
         twin = nn.vmap(
-            MLP, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, axis_size=2
+            MLP,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=None,
+            axis_size=self.count,
         )
         inputs = jnp.concatenate([observation, action], axis=-1)
         return twin((*self.hidden, 1))(inputs)[..., 0]

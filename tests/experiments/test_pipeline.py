@@ -32,6 +32,7 @@ def test_results_keep_the_contract(finished):
         assert low <= entry["mean"] <= high
         assert [point["updates"] for point in entry["curve"]] == [10, 20]
         assert entry["updates_per_second"] > 0
+        assert entry["commit"] == results["versions"]["commit"]
 
 
 def test_q_values_of_recorded_and_generated_rows_are_logged(finished):
