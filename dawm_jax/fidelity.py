@@ -1,40 +1,89 @@
 """How close imagined windows and inferred actions come to recorded ones, held out from training."""
 
 from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.inverse_dynamics import InverseDynamics, InverseDynamicsState
-from dawm_jax.types import AnyArray, Array, Rollout, Transition, Window
+from dawm_jax.synthesis import rollout_transitions
+from dawm_jax.types import AnyArray, Array, Context, Rollout, Window
 from dawm_jax.world_model import DEFAULT_SAMPLING, ModelState, WorldModel
 
+VARIES = 1e-12  # below this variance a feature is a constant
 
-def explained_variance(predicted: AnyArray, true: AnyArray, mask: AnyArray) -> list[float | None]:
-    """Share of variance explained at each step, pooled over features scaled to unit variance.
+
+def explained_variance(
+    predicted: AnyArray, true: AnyArray, mask: AnyArray | None = None
+) -> dict[str, Any]:
+    """Share of variance explained: 1 is perfect, 0 no better than the mean.
+
+    Args:
+        predicted, true: (B, features).
+        mask: (B,) bool; which rows count, all unless given.
+
+    Returns:
+        `dimensions`, the share of each feature, and `pooled`, that of all features scaled to unit
+        variance; None where nothing varies.
+    """
+    rows = np.ones(len(true), bool) if mask is None else np.asarray(mask)
+    if not rows.any():
+        return {"pooled": None, "dimensions": [None] * np.shape(true)[-1]}
+    truth, guess = (np.asarray(a, np.float64)[rows] for a in (true, predicted))
+    variance = truth.var(axis=0)
+    varies = variance > VARIES
+    share = 1.0 - np.mean((guess - truth) ** 2, axis=0) / np.where(varies, variance, 1.0)
+    return {
+        "pooled": float(share[varies].mean()) if varies.any() else None,
+        "dimensions": [float(s) if v else None for s, v in zip(share, varies, strict=True)],
+    }
+
+
+def explained_at_steps(predicted: AnyArray, true: AnyArray, mask: AnyArray) -> dict[str, Any]:
+    """`explained_variance` at each step of windows.
 
     Args:
         predicted, true: (B, T, features).
         mask: (B, T) bool; which rows count.
 
     Returns:
-        T shares: 1 is perfect, 0 no better than the mean, None where nothing varies.
+        `pooled`, T shares, and `dimensions`, T lists of a share for each feature.
     """
-    predicted, true, mask = np.asarray(predicted), np.asarray(true), np.asarray(mask)
-    shares: list[float | None] = []
-    for step in range(true.shape[1]):
-        rows = mask[:, step]
-        truth, guess = (a[rows, step].astype(np.float64) for a in (true, predicted))
-        variance = truth.var(axis=0) if rows.any() else np.zeros(truth.shape[-1])
-        varies = variance > 1e-12
-        if not varies.any():
-            shares.append(None)
-            continue
-        error = np.mean((guess - truth)[:, varies] ** 2, axis=0)
-        shares.append(float(1.0 - np.mean(error / variance[varies])))
-    return shares
+    steps = [
+        explained_variance(predicted[:, t], true[:, t], mask[:, t]) for t in range(true.shape[1])
+    ]
+    return {name: [step[name] for step in steps] for name in ("pooled", "dimensions")}
+
+
+def variance_ratio(generated: AnyArray, true: AnyArray, mask: AnyArray) -> dict[str, Any]:
+    """Variance of generated states to that of recorded ones, over all steps that count.
+
+    Args:
+        generated, true: (B, T, features).
+        mask: (B, T) bool.
+    """
+    rows = np.asarray(mask)
+    made, recorded = (np.asarray(a, np.float64)[rows].var(axis=0) for a in (generated, true))
+    varies = recorded > VARIES
+    ratio = made / np.where(varies, recorded, 1.0)
+    return {
+        "pooled": float(ratio[varies].mean()) if varies.any() else None,
+        "dimensions": [float(r) if v else None for r, v in zip(ratio, varies, strict=True)],
+    }
+
+
+def terminal_agreement(true: AnyArray, predicted: AnyArray) -> dict[str, float | None]:
+    """Precision and recall of flags (B,) bool, and the base rate; None where undefined."""
+    hits, asked, present = (int(x.sum()) for x in (true & predicted, predicted, true))
+    return {
+        "precision": hits / asked if asked else None,
+        "recall": hits / present if present else None,
+        "base_rate": present / len(true) if len(true) else None,
+    }
 
 
 def compare_windows(
@@ -57,53 +106,51 @@ def compare_windows(
     return jax.device_get((window, rollout))
 
 
-def window_fidelity(window: Window, rollout: Rollout) -> dict[str, object]:
-    """The errors of imagined windows against the recorded ones, per step of the window.
+@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "sampling", "windows"))
+def imagined_return(
+    world_model: WorldModel,
+    model_state: ModelState,
+    inverse_dynamics: InverseDynamics,
+    idm_state: InverseDynamicsState,
+    context: Context,
+    discount: Array,
+    return_scale: Array,
+    key: Array,
+    sampling: Sampling,
+    windows: int,
+) -> Array:
+    """The discounted return of episodes imagined window after window, to set beside the one asked.
 
-    `states` starts at the window's second state, `rewards` at its first. `states_repeated` is for
-    the prediction that the first state stays, which any model has to beat; `changes` is the share
-    explained of the change since the first state, where that prediction explains nothing.
+    A window goes on from the last but one state of the one before, whose action is inferred, and
+    asks for what is left of the wanted return. Each adds T - 2 steps, T at least 3.
+
+    Args:
+        context: B contexts; their return-to-go is asked for.
+        windows: how many follow each other; the rewards after them are left out.
+
+    Returns:
+        (B,) in units of the return scale.
     """
-    mask = window.observation_mask[:, 1:]
-    first = window.observation[:, :1]
-    true, generated = window.observation[:, 1:], rollout.observation[:, 1:]
-    repeated = np.broadcast_to(first, true.shape)
-    variance = np.var(true[mask], axis=0)
-    varies = variance > 1e-12
-    ratio = np.var(generated[mask], axis=0)[varies] / variance[varies]
-    return {
-        "windows": len(true),
-        "states": explained_variance(generated, true, mask),
-        "states_repeated": explained_variance(repeated, true, mask),
-        "changes": explained_variance(generated - first, true - first, mask),
-        "rewards": explained_variance(
-            rollout.reward[..., None], window.reward[..., None], window.reward_mask
-        ),
-        "variance_ratio": float(ratio.mean()) if varies.any() else None,
-        "terminals": terminal_agreement(window.terminal[:, -1], rollout.terminal.any(axis=1)),
-    }
+    steps = world_model.horizon - 2
+    weight = discount ** jnp.arange(steps)
 
+    def imagine(
+        carry: tuple[Context, Array, Array, Array], key: Array
+    ) -> tuple[tuple[Context, Array, Array, Array], None]:
+        context, total, factor, alive = carry
+        keys = jax.random.split(key, len(alive))
+        rollout = world_model.sample(model_state, context, keys, sampling)
+        made, valid = rollout_transitions(rollout, context, inverse_dynamics, idm_state, discount)
+        gained = (made.reward * valid)[:, :steps] @ weight / return_scale
+        following = Context(
+            observation=made.observation[:, steps],
+            action=made.action[:, steps],
+            return_to_go=(context.return_to_go - gained) / discount**steps,
+        )
+        total = total + factor * alive * gained
+        return (following, total, factor * discount**steps, alive & valid[:, steps]), None
 
-def terminal_agreement(true: AnyArray, predicted: AnyArray) -> dict[str, float | None]:
-    """Does the window end? Precision, recall and base rate; None where undefined."""
-    hits, asked, present = (int(x.sum()) for x in (true & predicted, predicted, true))
-    return {
-        "precision": hits / asked if asked else None,
-        "recall": hits / present if present else None,
-        "base_rate": present / len(true),
-    }
-
-
-def action_fidelity(
-    inverse_dynamics: InverseDynamics, state: InverseDynamicsState, transitions: Transition
-) -> dict[str, object]:
-    """Share of the variance of recorded actions that inferred ones explain."""
-    predicted = jax.jit(inverse_dynamics.predict)(
-        state, transitions.observation, transitions.next_observation
-    )
-    true = np.asarray(transitions.action)
-    error = ((np.asarray(predicted) - true) ** 2).mean(axis=0)
-    variance = true.var(axis=0)
-    share = [float(1 - e / v) if v > 1e-12 else None for e, v in zip(error, variance, strict=True)]
-    pooled = float(1.0 - error.sum() / max(variance.sum(), 1e-12))
-    return {"transitions": len(true), "actions": share, "pooled": pooled}
+    count = len(context.action)
+    start = (context, jnp.zeros(count), jnp.float32(1.0), jnp.ones(count, bool))
+    (_, total, _, _), _ = jax.lax.scan(imagine, start, jax.random.split(key, windows))
+    return total

@@ -29,8 +29,8 @@ class InverseDynamicsState(struct.PyTreeNode):
 class InverseDynamics:
     """An MLP from a state and the scaled change to the next one to the action between them."""
 
-    hidden: tuple[int, ...] = (512, 512)
-    dropout: float = 0.1
+    hidden: tuple[int, ...] = (512, 512, 512)
+    dropout: float = 0.0
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-5
     batch_size: int = 256

@@ -79,6 +79,7 @@ class Window(struct.PyTreeNode):
 
     context: Context
     observation: Array  # (B, T, observation_dim)
+    action: Array  # (B, T, action_dim) the action taken in each state; zeros where there is none
     reward: Array  # (B, T) the reward of the action taken in each state
     terminal: Array  # (B, T) bool; whether the state is a terminal one
     observation_mask: Array  # (B, T) bool; False in the fill after a terminal state

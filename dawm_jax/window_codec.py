@@ -1,7 +1,8 @@
 """Windows as the channels that are diffused, and back.
 
-The channels of each step come in groups: observation (normalized state, or its scaled change since
-the window's first), reward, and terminal (+1 in and after a terminal state, -1 before).
+The channels of each step come in groups: observation (the state, or its change since the state
+before or since the window's first; normalized), reward, and terminal (+1 in and after a terminal
+state, -1 before).
 """
 
 import jax
@@ -14,7 +15,7 @@ from dawm_jax.data.windows import WindowSet
 from dawm_jax.types import Array, Context, Rollout, Window
 
 GROUPS = ("observation", "reward", "terminal")
-OBSERVATION_TARGETS = ("absolute", "change")
+OBSERVATION_TARGETS = ("absolute", "displacement", "increment")
 FIT_WINDOWS = 200_000
 
 
@@ -24,7 +25,7 @@ class WindowCodec(struct.PyTreeNode):
     state: Normalizer  # of the current state, an input of the network (observation_dim,)
     target: Normalizer  # of the diffused observations: (observation_dim,) or (T, observation_dim)
     reward: Normalizer  # (1,)
-    change: bool = struct.field(pytree_node=False)
+    observation_target: str = struct.field(pytree_node=False)
     horizon: int = struct.field(pytree_node=False)
 
     @property
@@ -48,9 +49,7 @@ class WindowCodec(struct.PyTreeNode):
         The first state is known, so it does not count; nor does the fill after a terminal state,
         but for the terminal channel.
         """
-        target = window.observation
-        if self.change:
-            target = target - window.context.observation[:, None]
+        target = to_target(window.observation, self.observation_target)
         terminal = jnp.where(window.terminal, 1.0, -1.0)[..., None]
         values = {
             "observation": self.target.normalize(target),
@@ -67,16 +66,15 @@ class WindowCodec(struct.PyTreeNode):
 
     def pin(self, x: Array, context: Context) -> Array:
         """`x` (B, T, C) with the known state in its first step."""
-        if self.change:
-            no_change = jnp.zeros_like(context.observation)[:, None]
-            known = self.target.normalize(no_change)[:, 0]
-        else:
-            known = self.target.normalize(context.observation)
+        states = jnp.broadcast_to(
+            context.observation[:, None], (*x.shape[:2], context.observation.shape[-1])
+        )
+        known = self.target.normalize(to_target(states, self.observation_target))[:, 0]
         return x.at[:, 0, self.channels["observation"]].set(known)
 
     def network_input(self, x: Array, context: Context) -> Array:
         """`x` with, where it holds changes only, the current state as extra channels."""
-        if not self.change:
+        if self.observation_target == "absolute":
             return x
         state = self.state.normalize(context.observation)[:, None]
         return jnp.concatenate([x, jnp.broadcast_to(state, (*x.shape[:2], state.shape[-1]))], -1)
@@ -98,14 +96,34 @@ class WindowCodec(struct.PyTreeNode):
     def decode(self, x0: Array, context: Context) -> Rollout:
         """The window that the channels `x0` (B, T, C) stand for."""
         group = {name: x0[..., part] for name, part in self.channels.items()}
-        observation = self.target.unnormalize(group["observation"])
-        if self.change:
-            observation = observation + context.observation[:, None]
+        target = self.target.unnormalize(group["observation"])
+        observation = from_target(target, context.observation, self.observation_target)
         return Rollout(
             observation=observation.at[:, 0].set(context.observation),
             reward=self.reward.unnormalize(group["reward"])[..., 0],
             terminal=(group["terminal"][..., 0] > 0.0).at[:, 0].set(False),
         )
+
+
+def to_target(observation: Array, observation_target: str) -> Array:
+    """The states (B, T, observation_dim), or their changes as `observation_target` says."""
+    match observation_target:
+        case "displacement":
+            return observation - observation[:, :1]
+        case "increment":
+            before = [observation[:, :1], observation[:, :-1]]
+            return observation - jnp.concatenate(before, axis=1)
+    return observation
+
+
+def from_target(target: Array, first: Array, observation_target: str) -> Array:
+    """The inverse of `to_target`, given the windows' first states (B, observation_dim)."""
+    match observation_target:
+        case "displacement":
+            return target + first[:, None]
+        case "increment":
+            return jnp.cumsum(target.at[:, 0].set(first), axis=1)
+    return target
 
 
 def _join(groups: dict[str, Array]) -> Array:
@@ -118,7 +136,7 @@ def fit_codec(
 ) -> WindowCodec:
     """A codec with statistics of (at most `FIT_WINDOWS` of) the windows.
 
-    A change of state is normalized at each step of the window by itself: late changes are larger.
+    A displacement is normalized at each step of the window by itself: late ones are larger.
     """
     count = len(windows.starts)
     chosen = np.arange(count)
@@ -127,9 +145,16 @@ def fit_codec(
     window = jax.jit(WindowSet.at)(windows, jnp.asarray(chosen))
     fit = NORMALIZERS[observation_normalizer]
     observation = np.asarray(window.observation)
-    change = observation_target == "change"
-    seen = np.asarray(window.observation_mask)  # the last states of episodes among them
-    target = fit(observation - observation[:, :1] if change else observation[seen])
+    seen = np.array(window.observation_mask)  # the last states of episodes among them
+    target = np.asarray(to_target(window.observation, observation_target))
+    if observation_target == "increment":
+        seen[:, 0] = False  # the first state is given
     rewards = np.asarray(window.reward)[np.asarray(window.reward_mask)]
     reward = NORMALIZERS[reward_normalizer](rewards[:, None])
-    return WindowCodec(fit(observation[:, 0]), target, reward, change, windows.horizon)
+    return WindowCodec(
+        state=fit(observation[:, 0]),
+        target=fit(target if observation_target == "displacement" else target[seen]),
+        reward=reward,
+        observation_target=observation_target,
+        horizon=windows.horizon,
+    )

@@ -8,6 +8,7 @@ from dawm_jax.diffusion.schedule import visited_steps
 from dawm_jax.errors import require, require_choice
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import LEARNERS, Learner
+from dawm_jax.one_step_model import OneStepModel
 from dawm_jax.synthesis import Synthesis
 from dawm_jax.training import Component
 from dawm_jax.world_model import WorldModel
@@ -21,6 +22,7 @@ class Components:
 
     world_model: WorldModel
     inverse_dynamics: InverseDynamics
+    one_step_model: OneStepModel
     synthesis: Synthesis
     learners: dict[str, Learner]
 
@@ -48,6 +50,7 @@ def build(config: ConfigDict) -> Components:
     components = Components(
         world_model=WorldModel(**config.world_model),
         inverse_dynamics=InverseDynamics(**config.inverse_dynamics),
+        one_step_model=OneStepModel(**config.one_step_model),
         synthesis=Synthesis(**config.synthesis),
         learners={
             name: LEARNERS[name](steps=config.updates, **config[name])
@@ -58,6 +61,7 @@ def build(config: ConfigDict) -> Components:
     every = {"checkpoint_every": config.checkpoint_every}
     _check_lengths(config, "world_model.steps", components.world_model, every)
     _check_lengths(config, "inverse_dynamics.steps", components.inverse_dynamics, every)
+    _check_lengths(config, "one_step_model.steps", components.one_step_model, every)
     every = {"evaluate_every": config.evaluate_every}
     for learner in components.learners.values():
         _check_lengths(config, "updates", learner, every)

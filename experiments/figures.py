@@ -12,9 +12,18 @@ from experiments.sources import Source
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 COLORS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
 STYLES = ("-", "--", ":", "-.")
+SHADES = {
+    "world_model": COLORS[0],
+    "one_step": COLORS[1],
+    "repeated": COLORS[7],
+    "recorded": COLORS[2],
+    "unclipped": COLORS[8],
+    "generated": COLORS[0],
+}
 
 
 def draw(
@@ -29,6 +38,7 @@ def draw(
             pictures["trajectories"] = trajectories(*source.windows)
             rewards = np.asarray(source.synthetic.reward)
             pictures["distributions"] = distributions(*source.windows, dataset, rewards)
+            pictures["fidelity"] = fidelity(source.results["synthesis"]["fidelity"])
     paths = []
     for name, figure in pictures.items():
         paths.append(workdir / f"{name}.png")
@@ -121,3 +131,57 @@ def distributions(
     to_go.hist(scaled / dataset.return_scale, 60, density=True, alpha=0.4)
     to_go.set_xlabel("return-to-go of the data / return scale")
     return figure
+
+
+def fidelity(report: dict[str, Any]) -> plt.Figure:
+    """The figures of `experiments.imagination` on one page."""
+    figure, grid = plt.subplots(2, 3, figsize=(14, 8), layout="constrained")
+    simulator = report["simulator"] or {"changes": {}, "rewards": {}}
+    panels = (
+        ("states, of the recorded variance", report["states"]),
+        ("changes of state, of the simulator's variance", simulator["changes"]),
+        ("rewards, of the recorded variance", report["rewards"]),
+    )
+    for axes, (title, models) in zip(grid.flat, panels, strict=False):
+        for name, shares in models.items():
+            pooled = shares["pooled"] if isinstance(shares, dict) else shares
+            steps = range(1, len(pooled) + 1)
+            axes.plot(steps, np.array(pooled, float), "o-", ms=3, color=SHADES[name], label=name)
+        axes.set_title(title)
+        axes.set_xlabel("step of the window")
+        axes.set_ylabel("share explained")
+        axes.set_ylim(max(axes.get_ylim()[0], -0.1), 1.02)  # below 0 is worse than the mean
+    _bars(grid[1, 0], {n: r["dimensions"] for n, r in report["variance_ratio"].items()})
+    grid[1, 0].set_title("variance of states, generated / recorded")
+    grid[1, 0].set_xlabel("observation")
+    actions = {n: a["dimensions"] for n, a in report["actions"].items() if a}
+    _bars(grid[1, 1], actions)
+    grid[1, 1].set_title("actions inferred, share of variance explained")
+    grid[1, 1].set_xlabel("action")
+    grid[1, 1].set_ylim(max(grid[1, 1].get_ylim()[0], -0.1), 1.02)
+    if report["returns"]:
+        own, *others = report["returns"]
+        columns = {
+            name: [entry[name] for entry in others]
+            for name in ("asked", "obtained", "standard_error")
+        }
+        grid[1, 2].errorbar(*columns.values(), fmt="o-", ms=3, label="quantiles of the data")
+        grid[1, 2].errorbar(*(own[name] for name in columns), fmt="s", label="each state's own")
+        grid[1, 2].axline((0, 0), slope=1.0, color="gray", linewidth=1)
+        grid[1, 2].set_xlabel("return-to-go asked for / return scale")
+        grid[1, 2].set_ylabel("obtained in imagined episodes")
+    for axes in grid.flat:
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small", loc="lower right")
+    return figure
+
+
+def _bars(axes: plt.Axes, groups: dict[str, list[float | None]]) -> None:
+    """Bars side by side for each group, one a dimension."""
+    width = 0.8 / max(len(groups), 1)
+    for index, (name, values) in enumerate(groups.items()):
+        heights = np.array(values, float)
+        at = np.arange(len(heights)) + (index - (len(groups) - 1) / 2) * width
+        axes.bar(at, heights, width, color=SHADES[name], label=name)
+    axes.axhline(1.0, color="gray", linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

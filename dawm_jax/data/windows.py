@@ -39,15 +39,16 @@ def cut_windows(
     left = episodes.steps_left[starts][:, None]
     offset = jnp.arange(horizon)
     rows = starts[:, None] + jnp.minimum(offset, left)
-    observation = episodes.observation[rows]
+    observation, action = episodes.observation[rows], episodes.action[rows]
     context = Context(
         observation=observation[:, 0],
-        action=episodes.action[starts],
+        action=action[:, 0],
         return_to_go=episodes.return_to_go[starts] / return_scale,
     )
     return Window(
         context=context,
         observation=observation,
+        action=action,
         reward=episodes.reward[rows],
         terminal=episodes.terminated[rows] & (offset >= left),
         observation_mask=offset <= left,

@@ -20,6 +20,7 @@ from ml_collections.config_dict import placeholder
 
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import LEARNERS
+from dawm_jax.one_step_model import OneStepModel
 from dawm_jax.synthesis import Synthesis
 from dawm_jax.world_model import WorldModel
 
@@ -48,6 +49,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
 
     config.world_model = _block(WorldModel(steps=100_000))
     config.inverse_dynamics = _block(InverseDynamics(steps=50_000))
+    config.one_step_model = _block(OneStepModel(steps=50_000))  # a yardstick, not for learners
     config.synthesis = _block(Synthesis(transitions=5_000_000, chunk=16_384))
     for name, learner in LEARNERS.items():
         config[name] = _block(learner())

@@ -40,7 +40,11 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
         ema_start=2_000,
     )
     config.inverse_dynamics.update(
-        hidden=(1024, 1024), learning_rate=1e-4, final_learning_rate=1e-4, steps=2_000_000
+        hidden=(1024, 1024),
+        dropout=0.1,
+        learning_rate=1e-4,
+        final_learning_rate=1e-4,
+        steps=2_000_000,
     )
     config.synthesis.chunk = 1_024
     *_, robot, quality = ("", *dataset.split("+")[0].removesuffix("-v0").split("/"))

@@ -22,5 +22,6 @@ def get_config(dataset: str = "local/hopper/medium-v0") -> ConfigDict:
     config.world_model.steps = 1_500
     config.world_model.ema_start = 500
     config.inverse_dynamics.steps = 2_000
+    config.one_step_model.steps = 2_000
     config.synthesis.transitions = 100_000
     return config

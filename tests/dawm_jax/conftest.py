@@ -39,7 +39,7 @@ def small_model(small_windows: WindowSet) -> Callable[..., tuple[WorldModel, Mod
         model = WorldModel(observation_target=observation_target, **SMALL)
         return model.init(jax.random.key(0), small_windows)
 
-    def make(observation_target: str = "change", **settings) -> tuple[WorldModel, ModelState]:
+    def make(observation_target: str = "increment", **settings) -> tuple[WorldModel, ModelState]:
         model = WorldModel(observation_target=observation_target, **SMALL | settings)
         return model, state(observation_target)
 

@@ -80,9 +80,8 @@ def test_dropout_acts_in_the_loss_alone():
 
 
 def test_the_shape_of_decision_diffuser():
-    """Three layers, 1024 wide, dropout 0.1 (Ajay et al. 2022): see its published code."""
+    """Three layers, 1024 wide (Ajay et al. 2022): see its published code."""
     model, transitions = InverseDynamics(hidden=(1024, 1024)), linear_motion(10)
     layers = jax.eval_shape(lambda key: model.init(key, transitions), jax.random.key(0)).params
     kernels = [layer["kernel"].shape for layer in layers["params"].values()]
     assert kernels == [(6, 1024), (1024, 1024), (1024, 2)]
-    assert model.dropout == 0.1

@@ -14,8 +14,10 @@ ALLOWED = [
     ("absolute", "standard"),
     ("absolute", "minmax"),
     ("absolute", "quantile"),
-    ("change", "standard"),
-    ("change", "minmax"),
+    ("displacement", "standard"),
+    ("displacement", "minmax"),
+    ("increment", "standard"),
+    ("increment", "minmax"),
 ]
 DIM = 3
 
@@ -71,7 +73,7 @@ def test_mask_by_hand(windows):
 
 
 def test_a_truncated_window_counts_its_last_state_but_no_reward_there(windows):
-    codec = fit_codec(windows, "change", "standard", "standard")
+    codec = fit_codec(windows, "displacement", "standard", "standard")
     # The third episode's 40 steps begin after 31 + 3 rows: its last window starts at its step 37.
     start = int(np.flatnonzero(np.asarray(windows.starts) == 31 + 3 + 37)[0])
     x0, mask = codec.encode(windows.at(jnp.array([start])))
@@ -80,18 +82,22 @@ def test_a_truncated_window_counts_its_last_state_but_no_reward_there(windows):
     np.testing.assert_array_equal(x0[0, :, -1], [-1] * 4)
 
 
-@pytest.mark.parametrize("target", ["absolute", "change"])
+@pytest.mark.parametrize("target", ["absolute", "displacement", "increment"])
 def test_standard_channels_against_numpy(windows, window, target):
     codec = fit_codec(windows, target, "standard", "standard")
     states = np.asarray(window.observation, np.float64)
+    mask = np.asarray(window.observation_mask)
     if target == "absolute":
-        seen = states[np.asarray(window.observation_mask)]
-        expected = (states - seen.mean(0)) / seen.std(0)
-    else:
+        expected = (states - states[mask].mean(0)) / states[mask].std(0)
+    elif target == "displacement":
         change = states - states[:, :1]
         deviation = change.std(0)
         deviation[0] = 1.0
         expected = (change - change.mean(0)) / deviation
+    else:
+        change = np.diff(states, axis=1, prepend=states[:, :1])
+        later = change[:, 1:][mask[:, 1:]]
+        expected = (change - later.mean(0)) / later.std(0)
     rewards = np.asarray(window.reward, np.float64)
     recorded = rewards[np.asarray(window.reward_mask)]
     x0, _ = codec.encode(window)
@@ -114,8 +120,8 @@ def test_network_sees_the_state_beside_changes(codec, window):
     x0, _ = codec.encode(window)
     inputs = codec.network_input(x0, window.context)
     np.testing.assert_array_equal(inputs[..., : x0.shape[-1]], x0)
-    assert inputs.shape[-1] == DIM + 2 + (DIM if codec.change else 0)
-    if codec.change:
+    assert inputs.shape[-1] == DIM + 2 + (DIM if codec.observation_target != "absolute" else 0)
+    if codec.observation_target != "absolute":
         restored = codec.state.unnormalize(inputs[..., x0.shape[-1] :])
         expected = np.broadcast_to(window.context.observation[:, None], restored.shape)
         np.testing.assert_allclose(restored, expected, atol=1e-5)
@@ -153,13 +159,25 @@ def test_clip_lets_a_terminal_state_be_generated(falls, target, normalizer):
     assert difference[np.asarray(window.observation_mask)].max() < 0.01
 
 
-def test_changes_are_clipped_to_their_range_at_each_step(windows, window):
-    codec = fit_codec(windows, "change", "standard", "standard")
+def test_displacements_are_clipped_to_their_range_at_each_step(windows, window):
+    codec = fit_codec(windows, "displacement", "standard", "standard")
     change = np.asarray(window.observation - window.observation[:, :1])
     origin = Context(jnp.zeros((1, DIM)), jnp.zeros((1, 2)), jnp.zeros(1))
     for sign, bound in ((1.0, change.max(0)), (-1.0, change.min(0))):
         clipped = codec.clip(jnp.full((1, HORIZON, DIM + 2), sign * 1e6))
         np.testing.assert_allclose(codec.decode(clipped, origin).observation[0], bound, atol=1e-5)
+
+
+def test_increments_are_clipped_to_their_range(windows, window):
+    codec = fit_codec(windows, "increment", "standard", "standard")
+    increments = np.diff(window.observation, axis=1)[np.asarray(window.observation_mask)[:, 1:]]
+    origin = Context(jnp.zeros((1, DIM)), jnp.zeros((1, 2)), jnp.zeros(1))
+    for sign, bound in ((1.0, increments.max(0)), (-1.0, increments.min(0))):
+        clipped = codec.clip(jnp.full((1, HORIZON, DIM + 2), sign * 1e6))
+        expected = np.arange(HORIZON)[:, None] * bound
+        np.testing.assert_allclose(
+            codec.decode(clipped, origin).observation[0], expected, rtol=1e-5
+        )
 
 
 def test_statistics_come_from_a_part_of_many_windows(windows, window, monkeypatch):

@@ -49,15 +49,16 @@ def naive_starts(ends, horizon, skip=0):
 def naive_window(episode, t):
     observations, actions, rewards, terminated = episode
     steps = len(rewards)
-    window = {name: [] for name in ("observation", "reward", "terminal", "seen", "acted")}
+    window = {name: [] for name in ("observation", "action", "reward", "terminal", "seen", "acted")}
     for k in range(t, t + HORIZON):
         window["observation"].append(observations[min(k, steps)])
+        window["action"].append(actions[k] if k < steps else np.zeros_like(actions[0]))
         window["reward"].append(rewards[k] if k < steps else 0.0)
         window["terminal"].append(terminated and k >= steps)
         window["seen"].append(k <= steps)
         window["acted"].append(k < steps)
     to_go = sum(DISCOUNT ** (k - t) * rewards[k] for k in range(t, steps)) / RETURN_SCALE
-    return SimpleNamespace(action=actions[t], return_to_go=to_go, **window)
+    return SimpleNamespace(return_to_go=to_go, **window)
 
 
 @pytest.mark.parametrize("horizon", [2, 3, 4, 8, 12])
@@ -80,13 +81,14 @@ def test_windows_at_every_kind_of_episode_end(episodes, dataset):
         return np.array([getattr(each, name) for each in expected])
 
     np.testing.assert_allclose(window.observation, column("observation"), rtol=1e-6)
+    np.testing.assert_allclose(window.action, column("action"), rtol=1e-6)
     np.testing.assert_allclose(window.reward, column("reward"), rtol=1e-6)
     np.testing.assert_array_equal(window.terminal, column("terminal"))
     np.testing.assert_array_equal(window.observation_mask, column("seen"))
     np.testing.assert_array_equal(window.reward_mask, column("acted"))
     context = window.context
     np.testing.assert_allclose(context.observation, column("observation")[:, 0], rtol=1e-6)
-    np.testing.assert_allclose(context.action, column("action"), rtol=1e-6)
+    np.testing.assert_allclose(context.action, column("action")[:, 0], rtol=1e-6)
     np.testing.assert_allclose(context.return_to_go, column("return_to_go"), rtol=1e-5, atol=1e-6)
 
 

@@ -26,17 +26,19 @@ def window(small_windows):
 
 def network(params, codec, x, step, keep, context):
     """The network's float64 output for `x`, whose first state is set to the known one."""
-    normalizer = codec.state if codec.change else codec.target
+    absolute = codec.observation_target == "absolute"
+    normalizer = codec.target if absolute else codec.state
     state = np.asarray(normalizer.normalize(context.observation))
     x = np.array(x)
-    x[:, 0, :DIM] = 0.0 if codec.change else state
-    if codec.change:
+    no_change = -np.broadcast_to(codec.target.offset / codec.target.scale, (HORIZON, DIM))[0]
+    x[:, 0, :DIM] = state if absolute else no_change
+    if not absolute:
         x = np.concatenate([x, np.repeat(state[:, None], HORIZON, axis=1)], axis=-1)
     inputs = (jnp.full(len(x), step), context.return_to_go, jnp.asarray(keep), context.action)
     return np.asarray(APPLY(params, x.astype(np.float32), *inputs), np.float64)
 
 
-SETTINGS = [("change", "x0"), ("change", "v"), ("absolute", "epsilon")]
+SETTINGS = [("increment", "x0"), ("displacement", "v"), ("absolute", "epsilon")]
 
 
 @pytest.mark.parametrize(("target", "parameterization"), SETTINGS)
@@ -67,7 +69,7 @@ def test_loss_is_the_masked_mean_of_squared_errors(small_model, window, target, 
 
 @pytest.mark.parametrize(
     ("target", "parameterization", "guidance_scale"),
-    [(*setting, 1.5) for setting in SETTINGS] + [("change", "x0", 1.0)],
+    [(*setting, 1.5) for setting in SETTINGS] + [("increment", "x0", 1.0)],
 )
 def test_sample_equals_a_plain_loop(small_model, window, target, parameterization, guidance_scale):
     model, state = small_model(target, parameterization=parameterization)
@@ -170,7 +172,7 @@ def test_one_compilation_for_each_shape(small_model, window):
         ({"horizon": 1, "multipliers": (1,)}, "horizon is 1"),
         ({"width": 12}, "width is 12.*multiple of 8"),
         ({"width": 0}, "width is 0"),
-        ({"observation_target": "chnge"}, "observation_target 'chnge'.*mean 'change'"),
+        ({"observation_target": "incremnt"}, "target 'incremnt'.*mean 'increment'"),
         ({"observation_normalizer": "none"}, "observation_normalizer 'none'.*standard"),
         ({"reward_normalizer": "max"}, "reward_normalizer 'max'"),
         ({"parameterization": "eps"}, "parameterization 'eps'"),
@@ -258,7 +260,7 @@ def test_a_trained_model_samples_the_conditional_distribution(settings, visited,
     factors = np.linalg.lstsq(inputs, sampled)[0]
     np.testing.assert_allclose(factors, [*FACTORS, 0.0], atol=tolerance / 4)
 
-    scale = float(state.codec.target.scale[1, 0])
+    scale = float(state.codec.target.scale[0])
     rate = cosine_signal_rate(model.diffusion_steps)
     steps = visited_steps(model.diffusion_steps, visited)
     kept = variance_kept(rate, steps, (HIDDEN / scale) ** 2)

@@ -17,6 +17,7 @@ def tiny(dataset: str) -> ConfigDict:
     config.evaluation_episodes = 2
     config.world_model.update(steps=20, width=8, multipliers=(1, 2), horizon=4, batch_size=16)
     config.inverse_dynamics.update(steps=20, hidden=(16,), batch_size=16)
+    config.one_step_model.update(steps=20, hidden=(16,), batch_size=16)
     config.synthesis.update(transitions=300, chunk=32)
     for name in ("bc", "td3bc", "iql"):
         config[name].update(hidden=(16, 16), batch_size=16)

@@ -29,6 +29,8 @@ def test_the_paper_config_is_the_papers():
         "ema_every": 10,
     }
     assert {name: getattr(parts.world_model, name) for name in expected} == expected
+    assert parts.inverse_dynamics.hidden == (1024, 1024)
+    assert parts.inverse_dynamics.dropout == 0.1
     drawn = parts.synthesis
     assert (drawn.sampling_steps, drawn.temperature, drawn.guidance_scale) == (3, 0.5, 1.2)
     assert drawn.target_return == 0.7

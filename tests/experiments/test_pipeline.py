@@ -175,7 +175,7 @@ def test_held_out_episodes_too_short_for_a_window_cost_no_finished_work(
     monkeypatch.setattr(run, "hold_out", short_episodes_held_out)
     config.learners = ("bc",)
     results = pipeline.run(config, tmp_path)
-    assert results["world_model"]["held_out"] is None
+    assert results["synthesis"]["fidelity"] is None
     assert "not measured" in capsys.readouterr().out
 
 

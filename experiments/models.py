@@ -1,0 +1,77 @@
+"""The models of a run, trained as stages on the episodes that are not held out, and measured."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import jax
+
+from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.data.windows import WindowSet, to_transitions
+from dawm_jax.types import Rollout, Window
+from experiments import imagination
+from experiments.run import Run, Trained
+from experiments.stages import Stage, write_json
+
+
+def train_world_model(run: Run) -> Trained:
+    """The world model of a run's config."""
+    model, config = run.components.world_model, run.config
+    windows = WindowSet.of(run.splits[0], model.horizon, config.skip_truncated_tail)
+    init_key, train_key = jax.random.split(run.key("world_model"))
+    split = [config.held_out, config.skip_truncated_tail]
+    stage = run.stage("world_model", model, run.data_stage, extra=split)
+    state = model.init(init_key, windows)
+    every = config.checkpoint_every
+    return run.train(stage, model, state, windows, train_key, save_every=every)
+
+
+def train_inverse_dynamics(run: Run) -> Trained:
+    """The inverse dynamics model of a run's config."""
+    return _train_on_transitions(run, "inverse_dynamics", run.components.inverse_dynamics)
+
+
+def _train_on_transitions(run: Run, name: str, model: Any) -> Trained:
+    transitions = to_transitions(run.splits[0])
+    init_key, train_key = jax.random.split(run.key(name))
+    stage = run.stage(name, model, run.data_stage, extra=run.config.held_out)
+    state = model.init(init_key, transitions)
+    every = run.config.checkpoint_every
+    return run.train(stage, model, state, TransitionSet(transitions), train_key, save_every=every)
+
+
+def measure(
+    run: Run, world_model: Trained, inverse_dynamics: Trained
+) -> tuple[dict[str, Any] | None, tuple[Window, Rollout] | None]:
+    """How good the models are on held-out episodes, beside yardsticks, and the windows compared.
+
+    The figures are those of `experiments.imagination`, kept as JSON; None where no held-out
+    episode holds a window.
+    """
+    windows = imagination.held_out_windows(run)
+    if windows is None:
+        print("models not measured: no held-out episode holds a window", flush=True)
+        return None, None
+    one_step = _train_on_transitions(run, "one_step_model", run.components.one_step_model)
+    states = imagination.States(world_model.state, inverse_dynamics.state, one_step.state)
+    compared = imagination.compare(run, states, windows)
+    drawn = asdict(run.components.synthesis)
+    sampling = {name: drawn[name] for name in imagination.SAMPLING}
+    parents = (world_model.stage, inverse_dynamics.stage, one_step.stage)
+    stage = Stage("fidelity", [sampling, imagination.SIZES], parents)
+    record = stage.make_folder(run.workdir) / "record.json"
+    if not record.exists():
+        write_json(record, imagination.measure(run, states, windows, *compared))
+    report = json.loads(record.read_text())
+    print(imagination.describe(report), flush=True)
+    return report, compared
+
+
+def summary(trained: Trained) -> dict[str, Any]:
+    """What results.json says of a trained model."""
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.state.params)),
+        "updates_per_second": trained.record["updates_per_second"],
+        "commit": trained.record["commit"],
+        **trained.record["metrics"],
+    }
