@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dawm_jax.errors import require, require_positive
 from dawm_jax.learners.protocol import (
     DataStatistics,
     LearnerSettings,
@@ -18,6 +17,7 @@ from dawm_jax.learners.protocol import (
 )
 from dawm_jax.networks.actor_critic import GaussianPolicy, TwinCritic, Value
 from dawm_jax.optimization import gradient_step
+from dawm_jax.settings import Between, Factor, Positive
 from dawm_jax.types import Array, Transition
 
 MAX_WEIGHT = 100.0
@@ -42,17 +42,9 @@ class IQL(LearnerSettings):
     Observations are normalized, as for every learner here.
     """
 
-    polyak_step_size: float = 0.005
-    expectile: float = 0.7
-    inverse_temperature: float = 3.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "polyak_step_size", "inverse_temperature")
-        require(
-            0.0 < self.expectile < 1.0,
-            f"IQL.expectile is {self.expectile}; it must lie between 0 and 1",
-        )
+    polyak_step_size: Factor = 0.005
+    expectile: Between = 0.7
+    inverse_temperature: Positive = 3.0
 
     def init(self, key: Array, statistics: DataStatistics) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)

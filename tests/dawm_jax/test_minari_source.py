@@ -255,8 +255,10 @@ def test_a_failed_download_says_why(monkeypatch):
     monkeypatch.setattr("minari.load_dataset", load_dataset)
     with pytest.raises(DatasetError, match=r"'far-v0' on this machine, and its download.*no route"):
         load("far-v0", download=True)
-    with pytest.raises(DatasetError, match="Allow its download"):
+    with pytest.raises(DatasetError, match="local/ are not downloaded: record it"):
         load("local/far-v0", download=True)
+    with pytest.raises(DatasetError, match="Allow its download"):
+        load("far-v0")
 
 
 def cut(path):
