@@ -16,6 +16,7 @@ from dawm_jax.errors import UserError
 from dawm_jax.fidelity import action_fidelity, compare_windows, window_fidelity
 from dawm_jax.synthesis import synthesize
 from dawm_jax.types import Rollout, Transition, Window
+from experiments.machine import enough_memory
 from experiments.metrics import StageProgress
 from experiments.run import Run, Trained
 from experiments.stages import Stage, write_json
@@ -58,6 +59,7 @@ def imagined(run: Run) -> Source:
 SOURCES: dict[str, Callable[[Run], Source]] = {"real": recorded, "dawm": imagined}
 
 
+@enough_memory("world_model.batch_size or world_model.width")
 def _train_world_model(run: Run) -> Trained:
     model = run.components.world_model
     windows = WindowSet.of(run.splits[0], model.horizon, run.config.skip_truncated_tail)
@@ -70,6 +72,7 @@ def _train_world_model(run: Run) -> Trained:
     return run.train(stage, model, state, windows, train_key, save_every=every)
 
 
+@enough_memory("inverse_dynamics.batch_size or inverse_dynamics.hidden")
 def _train_inverse_dynamics(run: Run) -> Trained:
     model = run.components.inverse_dynamics
     transitions = to_transitions(run.splits[0])
@@ -110,6 +113,7 @@ def _measure(
     return {"windows": imagination, "actions": actions}, (window, rollout)
 
 
+@enough_memory("synthesis.chunk or synthesis.transitions")
 def _synthesize(
     run: Run, stage: Stage, world_model: Trained, inverse_dynamics: Trained
 ) -> tuple[Transition, dict[str, Any]]:
