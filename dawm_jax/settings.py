@@ -8,7 +8,7 @@
         def __post_init__(self) -> None:
             check_settings(self)
 
-The upper ends are far above what any machine can hold or any run can use.
+The ends are far beyond what any machine can hold or any run can use.
 """
 
 from dataclasses import dataclass, fields
@@ -47,10 +47,10 @@ Few = Annotated[int, Range(1, 10_000)]  # of what is held side by side: seeds, s
 BatchSize = Annotated[int, Range(1, 1_000_000)]
 Width = Annotated[int, Range(1, 16_384)]  # of a layer
 Number = Annotated[float, Range(-1e9, 1e9)]
-Positive = Annotated[float, Range(0.0, 1e9, low_open=True)]
+Positive = Annotated[float, Range(1e-9, 1e9)]
 NotNegative = Annotated[float, Range(0.0, 1e9)]
 Strength = Annotated[float, Range(0.0, 1e3)]  # beyond it, samples overflow
-LearningRate = Annotated[float, Range(0.0, 1.0, low_open=True)]
+LearningRate = Annotated[float, Range(1e-12, 1.0)]
 Factor = Annotated[float, Range(0.0, 1.0, low_open=True)]  # a discount, a Polyak step size
 Share = Annotated[float, Range(0.0, 1.0)]
 Dropout = Annotated[float, Range(0.0, 1.0, high_open=True)]

@@ -21,6 +21,7 @@ from dawm_jax.settings import Between, Factor, Positive
 from dawm_jax.types import Array, Transition
 
 MAX_WEIGHT = 100.0
+SMALLEST_SPREAD = 1e-30  # of returns; the inverse of a far smaller one overflows float32
 
 
 class IQLState(struct.PyTreeNode):
@@ -155,6 +156,7 @@ class IQL(LearnerSettings):
 
 
 def reward_scale(statistics: DataStatistics) -> Array:
-    """1000 / (best - worst episode return), or 1 where all returns are the same."""
+    """1000 / (best - worst episode return), or 1 where all returns are (as good as) the same."""
     spread = statistics.return_range
-    return jnp.where(spread > 0.0, 1000.0 / jnp.where(spread > 0.0, spread, 1.0), 1.0)
+    differ = spread > SMALLEST_SPREAD
+    return jnp.where(differ, 1000.0 / jnp.where(differ, spread, 1.0), 1.0)

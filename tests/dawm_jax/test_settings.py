@@ -50,7 +50,7 @@ def test_values_are_held_to_type_and_range(hint, good, bad):
         (Width, 0, "x is 0; it must be a whole number from 1 to 16,384"),
         (Factor, NAN, "x is nan; it must be a number above 0 and at most 1"),
         (Dropout, 1.0, "x is 1.0; it must be a number of at least 0 and below 1"),
-        (Positive | None, -1, "x is -1; it must be a number above 0 and at most 1,000,000,000, "
+        (Positive | None, -1, "x is -1; it must be a number from 1e-09 to 1,000,000,000, "
          "or unset"),
         (tuple[Width, ...], (0,), "x is (0,); it must be a tuple, each entry a whole number from "
          "1 to 16,384"),
