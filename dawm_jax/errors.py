@@ -1,7 +1,6 @@
-"""Errors that a user can put right, and the checks of settings that raise them."""
+"""Errors that a user can put right, and what raises them."""
 
 import difflib
-import math
 from collections.abc import Collection
 
 
@@ -13,16 +12,6 @@ def require(condition: bool, message: str) -> None:
     """Raises UserError with `message` unless `condition` holds."""
     if not condition:
         raise UserError(message)
-
-
-def require_positive(settings: object, *names: str) -> None:
-    """Raises UserError for the first of the named fields that is not a positive, finite number."""
-    for name in names:
-        value = getattr(settings, name)
-        where = type(settings).__name__
-        require(
-            math.isfinite(value) and value > 0, f"{where}.{name} is {value}; it must be positive"
-        )
 
 
 def require_choice(setting: str, value: str, choices: Collection[str]) -> None:

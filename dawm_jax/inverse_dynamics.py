@@ -9,9 +9,9 @@ import optax
 from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
-from dawm_jax.errors import require, require_positive
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.optimization import adam, gradient_step
+from dawm_jax.settings import BatchSize, Count, Dropout, LearningRate, Width, check_settings
 from dawm_jax.types import Array, Transition
 
 
@@ -29,21 +29,17 @@ class InverseDynamicsState(struct.PyTreeNode):
 class InverseDynamics:
     """An MLP from a state and the scaled change to the next one to the action between them."""
 
-    hidden: tuple[int, ...] = (512, 512, 512)
-    dropout: float = 0.0
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-5
-    batch_size: int = 256
-    steps: int = 10_000
+    hidden: tuple[Width, ...] = (512, 512, 512)
+    dropout: Dropout = 0.0
+    learning_rate: LearningRate = 1e-3
+    final_learning_rate: LearningRate = 1e-5
+    batch_size: BatchSize = 256
+    steps: Count = 10_000
 
     updates_per_step = 1
 
     def __post_init__(self) -> None:
-        require_positive(self, "learning_rate", "final_learning_rate", "batch_size", "steps")
-        require(
-            0.0 <= self.dropout < 1.0,
-            f"inverse_dynamics.dropout is {self.dropout}; it must be at least 0 and below 1",
-        )
+        check_settings(self)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:

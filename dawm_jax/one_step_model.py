@@ -10,9 +10,9 @@ import optax
 from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
-from dawm_jax.errors import require_positive
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.optimization import adam, gradient_step
+from dawm_jax.settings import BatchSize, Count, LearningRate, Width, check_settings
 from dawm_jax.types import Array, Transition
 
 
@@ -29,16 +29,16 @@ class OneStepState(struct.PyTreeNode):
 class OneStepModel:
     """An MLP from a state and an action to mean and deviation of the next change and reward."""
 
-    hidden: tuple[int, ...] = (256, 256)
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-5
-    batch_size: int = 256
-    steps: int = 10_000
+    hidden: tuple[Width, ...] = (256, 256)
+    learning_rate: LearningRate = 1e-3
+    final_learning_rate: LearningRate = 1e-5
+    batch_size: BatchSize = 256
+    steps: Count = 10_000
 
     updates_per_step = 1
 
     def __post_init__(self) -> None:
-        require_positive(self, "learning_rate", "final_learning_rate", "batch_size", "steps")
+        check_settings(self)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.diffusion.samplers import Sampling
-from dawm_jax.errors import require, require_positive
 from dawm_jax.inverse_dynamics import InverseDynamics, InverseDynamicsState
+from dawm_jax.settings import BatchSize, Count, Number, Positive, Share
 from dawm_jax.types import Array, Context, Dataset, Episodes, Rollout, Transition
 from dawm_jax.world_model import ModelState, WorldModel
 
@@ -25,19 +25,11 @@ class Synthesis(Sampling):
     context's own stays, so quantile 0 asks for what was recorded.
     """
 
-    transitions: int = 1_000_000
-    target_return: float | None = None
-    target_quantile: float = 0.9
-    target_stretch: float = 1.1
-    chunk: int = 1024  # windows at once
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            0.0 <= self.target_quantile <= 1.0,
-            f"synthesis.target_quantile is {self.target_quantile}; it must be between 0 and 1",
-        )
-        require_positive(self, "transitions", "chunk", "target_stretch")
+    transitions: Count = 1_000_000
+    target_return: Number | None = None
+    target_quantile: Share = 0.9
+    target_stretch: Positive = 1.1
+    chunk: BatchSize = 1024  # windows at once
 
     def wanted(self, return_to_go: np.ndarray) -> tuple[float, bool]:
         """What to ask for, given the data's return-to-go (N,), and if a better own one stays."""

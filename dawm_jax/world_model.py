@@ -18,9 +18,21 @@ from dawm_jax.diffusion.guidance import condition_kept, guided
 from dawm_jax.diffusion.parameterization import PARAMETERIZATIONS, add_noise
 from dawm_jax.diffusion.samplers import Sampling, sample
 from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
-from dawm_jax.errors import require, require_choice, require_positive
+from dawm_jax.errors import require, require_choice
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from dawm_jax.optimization import adam, gradient_step
+from dawm_jax.settings import (
+    BatchSize,
+    Count,
+    CountOrZero,
+    Dropout,
+    Few,
+    LearningRate,
+    Share,
+    Width,
+    check_settings,
+    check_value,
+)
 from dawm_jax.types import Array, Context, Rollout, Window
 from dawm_jax.window_codec import OBSERVATION_TARGETS, WindowCodec, fit_codec
 
@@ -48,47 +60,43 @@ class WorldModel:
         UserError: a setting is out of range or names an unknown choice.
     """
 
-    horizon: int = 8  # T, states in a window
+    horizon: Few = 8  # T, states in a window
     observation_target: str = "increment"
     observation_normalizer: str = "standard"
     reward_normalizer: str = "standard"
-    width: int = 32
-    multipliers: tuple[int, ...] = (1, 2, 4)
+    width: Width = 32
+    multipliers: tuple[Width, ...] = (1, 2, 4)
     parameterization: str = "x0"
-    diffusion_steps: int = 5  # K
-    condition_dropout: float = 0.25
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-5
-    batch_size: int = 256
-    steps: int = 10_000  # gradient steps
-    ema_decay: float = 0.99
-    ema_every: int = 10
-    ema_start: int = 1_000  # until this step the average is the parameters themselves
+    diffusion_steps: Few = 5  # K
+    condition_dropout: Dropout = 0.25
+    learning_rate: LearningRate = 1e-3
+    final_learning_rate: LearningRate = 1e-5
+    batch_size: BatchSize = 256
+    steps: Count = 10_000  # gradient steps
+    ema_decay: Share = 0.99
+    ema_every: Count = 10
+    ema_start: CountOrZero = 1_000  # until this step the average is the parameters themselves
 
     updates_per_step = 1
 
     def __post_init__(self) -> None:
-        require_positive(self, "horizon", "batch_size", "steps", "diffusion_steps", "ema_every")
-        require_positive(self, "learning_rate", "final_learning_rate")
-        require(bool(self.multipliers), "world_model.multipliers is empty; name one for each level")
-        require(
-            0.0 <= self.condition_dropout < 1.0,
-            f"world_model.condition_dropout is {self.condition_dropout}; it must be at least 0 and "
-            "below 1",
-        )
+        check_settings(self)
+        require(bool(self.multipliers), "WorldModel.multipliers is empty; name one for each level")
         require(
             self.ema_every <= self.steps,
-            f"world_model.ema_every is {self.ema_every}; it must not exceed steps, {self.steps}",
+            f"WorldModel.ema_every is {self.ema_every}; it must not exceed steps, {self.steps}",
         )
+        widest = self.width * max(self.multipliers)
+        check_value("WorldModel.width times its largest multiplier", widest, Width)
         halvings = 2 ** (len(self.multipliers) - 1)
         require(
             self.horizon > 1 and self.horizon % halvings == 0,
-            f"world_model.horizon is {self.horizon}; {len(self.multipliers)} levels of the network "
+            f"WorldModel.horizon is {self.horizon}; {len(self.multipliers)} levels of the network "
             f"need a multiple of {halvings} above 1",
         )
         require(
-            self.width >= 8 and self.width % 8 == 0,
-            f"world_model.width is {self.width}; group norm needs a multiple of 8",
+            self.width % 8 == 0,
+            f"WorldModel.width is {self.width}; group norm needs a multiple of 8",
         )
         require_choice("observation_target", self.observation_target, OBSERVATION_TARGETS)
         require_choice("observation_normalizer", self.observation_normalizer, NORMALIZERS)
@@ -96,7 +104,7 @@ class WorldModel:
         require_choice("parameterization", self.parameterization, PARAMETERIZATIONS)
         require(
             self.observation_target == "absolute" or self.observation_normalizer != "quantile",
-            "world_model.observation_normalizer 'quantile' is for absolute states; use 'standard' "
+            "WorldModel.observation_normalizer 'quantile' is for absolute states; use 'standard' "
             "or 'minmax' for changes",
         )
 

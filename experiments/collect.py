@@ -13,7 +13,7 @@ from experiments.recording import collect
 
 ENV = flags.DEFINE_enum("env", None, sorted(ROBOTS), "Gymnasium environment.", required=True)
 QUALITY = flags.DEFINE_enum("quality", "medium-replay", sorted(QUALITIES), "Which policies act.")
-STEPS = flags.DEFINE_integer("steps", 200_000, "Steps to record.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 200_000, "Steps to record.", 1, 1_000_000_000)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of environments and policies.", lower_bound=0)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a data set of the same name.")
 

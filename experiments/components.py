@@ -1,6 +1,8 @@
 """From a config to the parts of a run, checked before anything is loaded."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
@@ -9,11 +11,50 @@ from dawm_jax.errors import require, require_choice
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import LEARNERS, Learner
 from dawm_jax.one_step_model import OneStepModel
+from dawm_jax.settings import (
+    Between,
+    Count,
+    CountOrZero,
+    Dropout,
+    Factor,
+    Few,
+    Positive,
+    check_settings,
+    check_value,
+)
 from dawm_jax.synthesis import Synthesis
 from dawm_jax.training import Component
 from dawm_jax.world_model import WorldModel
 
-POSITIVE = ("seeds", "updates", "log_every", "evaluation_episodes", "collect_steps")
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class General:
+    """What a config holds besides the settings of its parts; configs/dawm.py explains each."""
+
+    dataset: str
+    download: bool
+    collect_steps: Count
+    discount: Factor
+    return_scale: Positive | None
+    skip_truncated_tail: CountOrZero
+    held_out: Dropout
+    learners: tuple[str, ...]
+    sources: tuple[str, ...]
+    synthetic_ratio: Between
+    seed: CountOrZero
+    seeds: Few
+    updates: Count
+    log_every: Count
+    checkpoint_every: Count
+    evaluate_every: Count
+    evaluation_episodes: Few
+
+    def __post_init__(self) -> None:
+        check_settings(self, "config")
+        environments = self.seeds * self.evaluation_episodes
+        check_value("config.seeds times config.evaluation_episodes", environments, Few)
 
 
 @dataclass(frozen=True)
@@ -33,27 +74,23 @@ def build(config: ConfigDict) -> Components:
     Raises:
         UserError: a value is out of range, or names an unknown part.
     """
+    general = {f.name for f in fields(General)}
+    blocks = {"world_model", "inverse_dynamics", "one_step_model", "synthesis", *LEARNERS}
+    for name in config:
+        require_choice("setting", name, general | blocks)
+    for name in (*general, *blocks):
+        require(name in config, f"the config has no '{name}': begin with configs/dawm.py's")
+    General(**{name: config[name] for name in general})
     for name in names(config.learners):
         require_choice("learner", name, LEARNERS)
     require(bool(names(config.learners)), "config.learners is empty; name at least one learner")
-    for name in POSITIVE:
-        require(config[name] > 0, f"config.{name} is {config[name]}; it must be positive")
-    require(config.seed >= 0, f"config.seed is {config.seed}; it must not be negative")
-    require(
-        0.0 <= config.held_out < 1.0,
-        f"config.held_out is {config.held_out}; it must be at least 0 and below 1",
-    )
-    require(
-        0.0 < config.synthetic_ratio < 1.0,
-        f"config.synthetic_ratio is {config.synthetic_ratio}; it must lie between 0 and 1",
-    )
     components = Components(
-        world_model=WorldModel(**config.world_model),
-        inverse_dynamics=InverseDynamics(**config.inverse_dynamics),
-        one_step_model=OneStepModel(**config.one_step_model),
-        synthesis=Synthesis(**config.synthesis),
+        world_model=_part(config, "world_model", WorldModel),
+        inverse_dynamics=_part(config, "inverse_dynamics", InverseDynamics),
+        one_step_model=_part(config, "one_step_model", OneStepModel),
+        synthesis=_part(config, "synthesis", Synthesis),
         learners={
-            name: LEARNERS[name](steps=config.updates, **config[name])
+            name: _part(config, name, LEARNERS[name], steps=config.updates)
             for name in names(config.learners)
         },
     )
@@ -66,6 +103,16 @@ def build(config: ConfigDict) -> Components:
     for learner in components.learners.values():
         _check_lengths(config, "updates", learner, every)
     return components
+
+
+def _part(config: ConfigDict, block: str, make: Callable[..., Part], **given: Any) -> Part:
+    """`make` called with the settings of the config's `block`, and with those `given`."""
+    settings = config[block]
+    require(isinstance(settings, ConfigDict), f"config.{block} is no block of settings")
+    known = {field.name for field in fields(make)} - given.keys()
+    for name in settings:
+        require_choice(f"setting of config.{block}", name, known)
+    return make(**settings, **given)
 
 
 def names(values: tuple[str, ...]) -> tuple[str, ...]:

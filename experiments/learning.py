@@ -8,6 +8,7 @@ import numpy as np
 
 from dawm_jax.data.sampling import TransitionSet
 from experiments.environments import Evaluator
+from experiments.machine import enough_memory
 from experiments.run import Run, Trained
 from experiments.sources import Source
 
@@ -21,6 +22,7 @@ class Learned:
     trained: Trained
 
 
+@enough_memory("seeds, or the learner's batch_size or hidden")
 def train_learner(
     run: Run, name: str, source_name: str, source: Source, evaluator: Evaluator | None
 ) -> Learned:

@@ -3,10 +3,13 @@
 python -m experiments.main --config=experiments/configs/quickstart.py
 """
 
+import os
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from experiments.config_files import check, explain
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings.", lock_config=True)
 WORKDIR = flags.DEFINE_string(
@@ -17,21 +20,24 @@ DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error, and l
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; a file or field that does not exist is one short message."""
+    logging.set_verbosity(logging.ERROR)
     try:
-        rest = app.parse_flags_with_usage(argv)
+        rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(rest[1:])}")
-        if CONFIG.value is None:
+        if not flags.FLAGS["config"].present:
             raise app.UsageError("--config is missing, e.g. experiments/configs/quickstart.py")
-        _ = CONFIG.value.dataset  # a file that could not be read fails only when it is used
-    except (AttributeError, KeyError) as error:
-        raise SystemExit(f"error: a --config flag names no field of the config: {error}") from None
-    except (OSError, app.UsageError) as error:
-        raise SystemExit(f"error: {error}") from None
+        check(CONFIG.value)
+    except Exception as error:  # a config file is a program: it can raise anything
+        if "--debug" in argv:
+            raise
+        raise SystemExit(f"error: {explain(error)}") from None
     return rest
 
 
 def main(_: list[str]) -> None:
+    if not DEBUG.value:
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else each retry of a download is told
     # Here, because the processes that record data import this module and need none of it.
     from dawm_jax.errors import UserError
     from experiments import pipeline

@@ -10,10 +10,12 @@ from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.types import Rollout, Window
 from experiments import imagination
+from experiments.machine import enough_memory
 from experiments.run import Run, Trained
 from experiments.stages import Stage, write_json
 
 
+@enough_memory("world_model.batch_size or world_model.width")
 def train_world_model(run: Run) -> Trained:
     """The world model of a run's config."""
     model, config = run.components.world_model, run.config
@@ -26,6 +28,7 @@ def train_world_model(run: Run) -> Trained:
     return run.train(stage, model, state, windows, train_key, save_every=every)
 
 
+@enough_memory("inverse_dynamics.batch_size or inverse_dynamics.hidden")
 def train_inverse_dynamics(run: Run) -> Trained:
     """The inverse dynamics model of a run's config."""
     return _train_on_transitions(run, "inverse_dynamics", run.components.inverse_dynamics)

@@ -15,6 +15,7 @@ from experiments import report
 from experiments.components import build, names
 from experiments.environments import make_evaluator
 from experiments.learning import train_learner
+from experiments.machine import check_devices, check_writable, enough_memory
 from experiments.recording import collect_missing
 from experiments.run import Run
 from experiments.sources import SOURCES
@@ -26,19 +27,23 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Everything a config asks for; returns what results.json holds.
 
     Raises:
-        UserError: the config or the data cannot be used; raised before any training.
+        UserError: the config, the data or the machine cannot be used, which is found before any
+            training; or memory came to its end.
     """
     components = build(config)
     for name in names(config.sources):
         require_choice("source", name, SOURCES)
     require(bool(names(config.sources)), "config.sources is empty; name at least one source")
+    check_devices()
+    check_writable(workdir)
     collect_missing(config.dataset, config.collect_steps)
-    dataset = load(
-        config.dataset,
-        discount=config.discount,
-        return_scale=config.return_scale,
-        download=config.download,
-    )
+    with enough_memory("the number of steps in the data set"):
+        dataset = load(
+            config.dataset,
+            discount=config.discount,
+            return_scale=config.return_scale,
+            download=config.download,
+        )
     print(
         f"data: {dataset.id}, {dataset.transitions} transitions in {len(dataset.lengths)} "
         f"episodes, mean return {dataset.returns.mean():.1f}, "

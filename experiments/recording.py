@@ -14,11 +14,12 @@ import gymnasium
 import minari
 import numpy as np
 from minari.data_collector import EpisodeBuffer
-from minari.storage.datasets_root_dir import get_dataset_path
 
+from dawm_jax.data.minari_files import folder_of, open_data_set
 from dawm_jax.data.references import REFERENCE_SCORES
 from dawm_jax.errors import UserError
 from experiments.behaviors import QUALITIES, ROBOTS, Behavior
+from experiments.machine import check_writable
 
 
 def collect(
@@ -27,13 +28,15 @@ def collect(
     """Records `steps` steps and returns the id of the data set made of them.
 
     Raises:
-        UserError: there is one of that name already, and it may not be replaced.
+        UserError: there is one of that name already, and it may not be replaced; or its folder
+            cannot be written to.
     """
     robot = ROBOTS[environment_id]
     dataset_id = f"local/{robot}/{quality}-v0"
-    path = get_dataset_path(dataset_id)
+    path = folder_of(dataset_id)
     if path.exists() and not overwrite:
         raise UserError(f"'{dataset_id}' exists already; --overwrite replaces it")
+    check_writable(path)
     episodes = _record_blocks(environment_id, quality, steps, seed)
     shutil.rmtree(path, ignore_errors=True)
     minimum, maximum = REFERENCE_SCORES[robot]
@@ -119,11 +122,22 @@ def _record_episode(
 
 
 def collect_missing(dataset_id: str, steps: int) -> None:
-    """Records each local/<robot>/<quality>-v0 of `dataset_id` that is not on this machine."""
+    """Records each local/<robot>/<quality>-v0 of `dataset_id` that is not on this machine.
+
+    One that is, of another number of steps, is used as it is; a line says so.
+    """
     environments = {robot: environment for environment, robot in ROBOTS.items()}
     for part in dataset_id.split("+"):
         match part.removesuffix("-v0").split("/"):
             case ["local", robot, quality] if robot in environments and quality in QUALITIES:
-                if not get_dataset_path(part).exists():
+                environment_id = environments[robot]
+                if not folder_of(part).exists():
                     print(f"recording {steps} steps as {part}", flush=True)
-                    collect(environments[robot], quality, steps)
+                    collect(environment_id, quality, steps)
+                elif (there := open_data_set(part, download=False).total_steps) != steps:
+                    print(
+                        f"{part} is there with {there} steps, and used as it is; to record "
+                        f"{steps}: python -m experiments.collect --env={environment_id} "
+                        f"--quality={quality} --steps={steps} --overwrite",
+                        flush=True,
+                    )

@@ -12,6 +12,7 @@ import numpy as np
 from dawm_jax.synthesis import synthesize
 from dawm_jax.types import Rollout, Transition, Window
 from experiments import models
+from experiments.machine import enough_memory
 from experiments.metrics import StageProgress
 from experiments.run import Run, Trained
 from experiments.stages import Stage, write_json
@@ -55,6 +56,7 @@ def imagined(run: Run) -> Source:
 SOURCES: dict[str, Callable[[Run], Source]] = {"real": recorded, "dawm": imagined}
 
 
+@enough_memory("synthesis.chunk or synthesis.transitions")
 def _synthesize(
     run: Run, stage: Stage, world_model: Trained, inverse_dynamics: Trained
 ) -> tuple[Transition, dict[str, Any]]:

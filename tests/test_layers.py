@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     "dawm_jax.types",
     "dawm_jax.errors",
+    "dawm_jax.settings",
     "dawm_jax.scores",
     "dawm_jax.optimization",
     "dawm_jax.networks.blocks",
@@ -19,6 +20,7 @@ LAYERS = [
     "dawm_jax.diffusion.guidance",
     "dawm_jax.diffusion.samplers",
     "dawm_jax.data.references",
+    "dawm_jax.data.minari_files",
     "dawm_jax.data.minari_source",
     "dawm_jax.data.holdout",
     "dawm_jax.data.normalizer",
@@ -37,6 +39,7 @@ LAYERS = [
     "dawm_jax.learners.iql",
     "dawm_jax.learners",
     "dawm_jax",
+    "experiments.machine",
     "experiments.behaviors",
     "experiments.recording",
     "experiments.collect",
@@ -60,6 +63,7 @@ LAYERS = [
     "experiments.configs.small",
     "experiments.configs.quickstart",
     "experiments.configs.paper",
+    "experiments.config_files",
     "experiments.main",
 ]
 

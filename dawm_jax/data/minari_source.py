@@ -1,6 +1,5 @@
-"""Minari data sets: found or downloaded, validated, then put on the device."""
+"""Minari data sets: validated, then put on the device."""
 
-import difflib
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +9,13 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from scipy.signal import lfilter
 
+from dawm_jax.data.minari_files import DatasetError, open_data_set, read_episodes
 from dawm_jax.data.references import REFERENCE_SCORES, RETURN_SCALES, robot_of
-from dawm_jax.errors import UserError, require
+from dawm_jax.settings import Factor, Positive, check_value
 from dawm_jax.types import Dataset, Episodes, scale_between
 
-
-class DatasetError(UserError):
-    """A data set that cannot be found or used; the message says what to do."""
+LARGEST = 1e15  # of a value: the squares and sums of larger ones overflow float32
+SMALLEST = 1e-30  # of a scale: devices take numbers not far below it for 0
 
 
 def load(
@@ -38,20 +37,18 @@ def load(
     Raises:
         UserError: an id is unknown, the data cannot be used, or an argument is out of range.
     """
-    require(
-        return_scale is None or return_scale > 0.0,
-        f"return_scale is {return_scale}; it must be positive",
-    )
-    require(0.0 < discount <= 1.0, f"discount is {discount}; it must be above 0 and at most 1")
-    parts = [_open(name, download) for name in dataset_id.split("+")]
+    check_value("discount", discount, Factor)
+    check_value("return_scale", return_scale, Positive | None)
+    parts = [open_data_set(name, download) for name in dataset_id.split("+")]
     spaces = [(part.observation_space, part.action_space) for part in parts]
     for part, (observation_space, action_space) in zip(parts, spaces, strict=True):
         _check_space(part.id, "observation", observation_space)
         _check_space(part.id, "action", action_space)
         if (observation_space.shape, action_space) != (spaces[0][0].shape, spaces[0][1]):
             raise DatasetError(
-                f"'{part.id}' has observations {observation_space} and actions {action_space}, the "
-                f"first data set of '{dataset_id}' {spaces[0][0]} and {spaces[0][1]}. "
+                f"'{part.id}' has observations {_brief(observation_space)} and actions "
+                f"{_brief(action_space)}, the first data set of '{dataset_id}' "
+                f"{_brief(spaces[0][0])} and {_brief(spaces[0][1])}. "
                 "Join data sets of one robot only."
             )
     environments = {part.env_spec.id: part.env_spec for part in parts if part.env_spec}
@@ -63,7 +60,7 @@ def load(
     episodes = [
         _check_episode(f"episode {index} of '{part.id}'", episode, *spaces[0])
         for part in parts
-        for index, episode in enumerate(_read(part))
+        for index, episode in enumerate(read_episodes(part))
     ]
     if not episodes:
         raise DatasetError(f"'{dataset_id}' has no episodes: collect or download it again.")
@@ -77,47 +74,28 @@ def load(
     )
 
 
-def _open(dataset_id: str, download: bool) -> minari.MinariDataset:
-    try:
-        return minari.load_dataset(dataset_id)
-    except FileNotFoundError:
-        missing = f"No data set '{dataset_id}' on this machine"
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
-        raise DatasetError(f"Data set '{dataset_id}' cannot be opened: {error}") from error
-    known = sorted(minari.list_local_datasets())
-    near = difflib.get_close_matches(dataset_id, known, n=3, cutoff=0.3) or known[:3]
-    there = f"Nearest here: {', '.join(near) or 'none'}."
-    if not download or dataset_id.startswith("local/"):
-        raise DatasetError(
-            f"{missing}. {there} Allow its download, or record one with experiments.collect."
-        )
-    try:
-        return minari.load_dataset(dataset_id, download=True)
-    except Exception as error:
-        raise DatasetError(f"{missing}, and its download failed: {error}. {there}") from error
-
-
-def _read(dataset: minari.MinariDataset) -> list[minari.EpisodeData]:
-    try:
-        return list(dataset.iterate_episodes())
-    except Exception as error:  # as above; Minari opens the file only now
-        raise DatasetError(
-            f"Data set '{dataset.id}' cannot be read: {error}. Download or record it again."
-        ) from error
-
-
 def _check_space(dataset_id: str, role: str, space: Space[Any]) -> None:
     if not isinstance(space, Box) or space.dtype == np.uint8:
         raise DatasetError(
-            f"'{dataset_id}' has {role} space {space}: only Box spaces of vectors are supported."
+            f"'{dataset_id}' has {role} space {_brief(space)}: only Box spaces of vectors are "
+            "supported. Use a data set of vector observations and continuous actions."
         )
+    if 0 in space.shape:
+        raise DatasetError(
+            f"'{dataset_id}' has {role} space {_brief(space)}, which holds no number."
+        )
+
+
+def _brief(space: Space[Any]) -> str:
+    text = str(space)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _check_episode(
     name: str, episode: minari.EpisodeData, observation_space: Box, action_space: Box
 ) -> dict[str, np.ndarray]:
     """The episode as float32 arrays: observations (n + 1, d), actions (n, a), rewards (n,)."""
-    steps = len(episode.rewards)
+    steps = len(np.atleast_1d(episode.rewards))
     if steps == 0:
         raise DatasetError(f"{name} has no steps: remove it from the data set.")
     arrays = {
@@ -132,11 +110,18 @@ def _check_episode(
         value = np.asarray(value)
         if value.shape != shape:
             raise DatasetError(f"{name} has {field} of shape {value.shape}, expected {shape}.")
+        if value.dtype.kind not in "biuf":
+            raise DatasetError(f"{name} has {field} of type {value.dtype}, expected numbers.")
         with np.errstate(over="ignore"):
             value = value.reshape(len(value), -1).astype(np.float32)
         if not np.isfinite(value).all():
             row = int(np.argwhere(~np.isfinite(value))[0][0])
             raise DatasetError(f"{name} has a non-finite value in {field} at step {row}.")
+        if (np.abs(value) > LARGEST).any():
+            row = int(np.argwhere(np.abs(value) > LARGEST)[0][0])
+            raise DatasetError(
+                f"{name} has a value beyond {LARGEST:g} in {field} at step {row}: scale them down."
+            )
         checked[field] = value
     if (checked["terminations"] + checked["truncations"])[:-1].any():
         raise DatasetError(f"{name} goes on after a terminated or truncated step: split it there.")
@@ -192,19 +177,19 @@ def return_to_go(reward: np.ndarray, discount: float) -> np.ndarray:
 
 def _action_bounds(space: Box, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The space's bounds; where one is infinite, or both are equal, the data's range."""
-    low, high = space.low.reshape(-1), space.high.reshape(-1)
     with np.errstate(over="ignore"):
+        low, high = (edge.reshape(-1).astype(np.float32) for edge in (space.low, space.high))
         bounded = np.isfinite(high - low) & (low < high)
     low = np.where(bounded, low, actions.min(0))
     high = np.where(bounded, high, actions.max(0))
-    high = np.where(high > low, high, low + 1.0)
-    return low.astype(np.float32), high.astype(np.float32)
+    # 1 is less than the distance of one float32 to the next where they are large.
+    return low, np.where(high > low, high, low + np.maximum(1.0, np.abs(low)))
 
 
 def _return_scale(dataset: Dataset, environment: Any | None) -> float:
     robot = robot_of(environment.id) if environment else ""
-    largest = float(jnp.abs(dataset.episodes.return_to_go).max())
-    return RETURN_SCALES.get(robot, largest or 1.0)
+    largest = float(np.abs(np.asarray(dataset.episodes.return_to_go)).max())
+    return RETURN_SCALES.get(robot, largest if largest > SMALLEST else 1.0)
 
 
 def _reference_scores(
@@ -212,5 +197,10 @@ def _reference_scores(
 ) -> tuple[float, float] | None:
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     if low is not None and high is not None:
+        if not -LARGEST < low < high < LARGEST:
+            raise DatasetError(
+                f"reference scores are {low} and {high}: correct ref_min_score and ref_max_score "
+                "in the metadata of the data set."
+            )
         return float(low), float(high)
     return REFERENCE_SCORES.get(robot_of(environment.id)) if environment else None

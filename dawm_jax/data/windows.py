@@ -6,6 +6,7 @@ import numpy as np
 from flax import struct
 
 from dawm_jax.errors import require
+from dawm_jax.settings import CountOrZero, Few, check_value
 from dawm_jax.types import Array, Context, Dataset, Episodes, Transition, Window
 
 
@@ -69,8 +70,10 @@ class WindowSet(struct.PyTreeNode):
         """All windows of `dataset`.
 
         Raises:
-            UserError: no episode is long enough for one.
+            UserError: no episode is long enough for one, or an argument is out of range.
         """
+        check_value("horizon", horizon, Few)
+        check_value("skip_truncated_tail", skip_truncated_tail, CountOrZero)
         starts = window_starts(dataset.lengths, dataset.terminated, horizon, skip_truncated_tail)
         require(
             len(starts) > 0,

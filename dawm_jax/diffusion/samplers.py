@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dawm_jax.errors import require, require_choice
+from dawm_jax.errors import require_choice
+from dawm_jax.settings import Few, Strength, check_settings
 from dawm_jax.types import Array
 
 Coefficients = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -45,17 +46,14 @@ class Sampling:
         UserError: a setting is out of range or names an unknown sampler.
     """
 
-    sampling_steps: int = 3  # N of the K diffusion steps
+    sampling_steps: Few = 3  # N of the K diffusion steps
     sampler: str = "ancestral"
-    temperature: float = 0.5
-    guidance_scale: float = 1.2
+    temperature: Strength = 0.5
+    guidance_scale: Strength = 1.2
 
     def __post_init__(self) -> None:
+        check_settings(self)
         require_choice("sampler", self.sampler, SAMPLERS)
-        require(
-            self.temperature >= 0.0,
-            f"temperature is {self.temperature}; it must not be negative",
-        )
 
 
 def sample(

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dawm_jax.errors import require, require_positive
 from dawm_jax.learners.protocol import (
     DataStatistics,
     LearnerSettings,
@@ -18,9 +17,11 @@ from dawm_jax.learners.protocol import (
 )
 from dawm_jax.networks.actor_critic import GaussianPolicy, TwinCritic, Value
 from dawm_jax.optimization import gradient_step
+from dawm_jax.settings import Between, Factor, Positive
 from dawm_jax.types import Array, Transition
 
 MAX_WEIGHT = 100.0
+SMALLEST_SPREAD = 1e-30  # of returns; the inverse of a far smaller one overflows float32
 
 
 class IQLState(struct.PyTreeNode):
@@ -42,17 +43,9 @@ class IQL(LearnerSettings):
     Observations are normalized, as for every learner here.
     """
 
-    polyak_step_size: float = 0.005
-    expectile: float = 0.7
-    inverse_temperature: float = 3.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "polyak_step_size", "inverse_temperature")
-        require(
-            0.0 < self.expectile < 1.0,
-            f"IQL.expectile is {self.expectile}; it must lie between 0 and 1",
-        )
+    polyak_step_size: Factor = 0.005
+    expectile: Between = 0.7
+    inverse_temperature: Positive = 3.0
 
     def init(self, key: Array, statistics: DataStatistics) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
@@ -163,6 +156,7 @@ class IQL(LearnerSettings):
 
 
 def reward_scale(statistics: DataStatistics) -> Array:
-    """1000 / (best - worst episode return), or 1 where all returns are the same."""
+    """1000 / (best - worst episode return), or 1 where all returns are (as good as) the same."""
     spread = statistics.return_range
-    return jnp.where(spread > 0.0, 1000.0 / jnp.where(spread > 0.0, spread, 1.0), 1.0)
+    differ = spread > SMALLEST_SPREAD
+    return jnp.where(differ, 1000.0 / jnp.where(differ, spread, 1.0), 1.0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dawm_jax.errors import require_positive
+from dawm_jax.settings import BatchSize, Count, LearningRate, Width, check_settings
 from dawm_jax.training import Component, Metrics
 from dawm_jax.types import Array, Dataset, Transition
 
@@ -65,13 +65,13 @@ class Learner(Component, Protocol):
 class LearnerSettings:
     """Settings common to all learners; the defaults are those of TD3+BC and IQL."""
 
-    steps: int = 1_000_000
-    batch_size: int = 256
-    hidden: tuple[int, ...] = (256, 256)
-    learning_rate: float = 3e-4
+    steps: Count = 1_000_000
+    batch_size: BatchSize = 256
+    hidden: tuple[Width, ...] = (256, 256)
+    learning_rate: LearningRate = 3e-4
 
     def __post_init__(self) -> None:
-        require_positive(self, "steps", "batch_size", "learning_rate")
+        check_settings(self)
 
     @property
     def updates_per_step(self) -> int:

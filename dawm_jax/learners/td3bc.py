@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dawm_jax.errors import require_positive
 from dawm_jax.learners.protocol import (
     DataStatistics,
     LearnerSettings,
@@ -17,6 +16,7 @@ from dawm_jax.learners.protocol import (
 )
 from dawm_jax.networks.actor_critic import DeterministicPolicy, TwinCritic
 from dawm_jax.optimization import gradient_step
+from dawm_jax.settings import Factor, Few, NotNegative, Positive
 from dawm_jax.types import Array, Transition
 
 
@@ -38,16 +38,12 @@ class TD3BC(LearnerSettings):
     order of the paper, without a condition on the step that a seed axis would evaluate both ways.
     """
 
-    polyak_step_size: float = 0.005
-    bc_coefficient: float = 2.5
-    policy_noise: float = 0.2
-    noise_clip: float = 0.5
-    policy_delay: int = 2
+    polyak_step_size: Factor = 0.005
+    bc_coefficient: Positive = 2.5
+    policy_noise: NotNegative = 0.2
+    noise_clip: Positive = 0.5
+    policy_delay: Few = 2
     bc_on_real_only: bool = False  # leave generated rows out of the behavior cloning term
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "polyak_step_size", "bc_coefficient", "noise_clip", "policy_delay")
 
     @property
     def updates_per_step(self) -> int:

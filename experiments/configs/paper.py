@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 
 from experiments.configs import dawm
 
-# DWM tried three for each data set; the middle one. For others set synthesis.target_return.
+# DWM tried three for each data set; the middle one. For others, and for several of different
+# qualities as one, it is left unset; set synthesis.target_return.
 TARGET_RETURNS = {
     "hopper": {"medium": 0.7, "medium-replay": 0.7, "medium-expert": 0.8},
     "walker2d": {"medium": 0.7, "medium-replay": 0.7, "medium-expert": 0.9},
@@ -47,7 +48,8 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
         steps=2_000_000,
     )
     config.synthesis.chunk = 1_024
-    *_, robot, quality = ("", *dataset.split("+")[0].removesuffix("-v0").split("/"))
-    if quality in TARGET_RETURNS.get(robot, {}):
-        config.synthesis.target_return = TARGET_RETURNS[robot][quality]
+    parts = {tuple(part.removesuffix("-v0").split("/")[-2:]) for part in dataset.split("+")}
+    match list(parts):
+        case [(robot, quality)] if quality in TARGET_RETURNS.get(robot, {}):
+            config.synthesis.target_return = TARGET_RETURNS[robot][quality]
     return config

@@ -132,7 +132,9 @@ def test_target_critic_moves_a_polyak_step_to_the_new_critic(state, batch):
     chex.assert_trees_all_close(float64(updated.target_critic), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("return_range", "scale"), [(4000.0, 0.25), (10.0, 100.0), (0.0, 1.0)])
+@pytest.mark.parametrize(
+    ("return_range", "scale"), [(4000.0, 0.25), (10.0, 100.0), (0.0, 1.0), (1e-40, 1.0)]
+)
 def test_rewards_are_scaled_by_1000_over_the_range_of_returns(state, batch, return_range, scale):
     assert reward_scale(statistics(return_range)) == scale
     key = jax.random.key(0)

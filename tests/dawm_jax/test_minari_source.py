@@ -13,7 +13,9 @@ from gymnasium.spaces import Box, Dict, Discrete
 from handmade import make_dataset, random_episode
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
-from dawm_jax.data.minari_source import DatasetError, load, return_to_go
+from dawm_jax.data.minari_files import DatasetError
+from dawm_jax.data.minari_source import load, return_to_go
+from dawm_jax.errors import UserError
 
 STATES, UNIT = Box(-np.inf, np.inf, (3,)), Box(-1.0, 1.0, (2,))
 
@@ -95,6 +97,7 @@ def test_return_to_go_is_the_discounted_sum_to_the_end():
         pytest.param([-np.inf] * 2, [np.inf] * 2, [-0.5, 0.3], [0.75, 0.3 + 1.0], id="infinite"),
         pytest.param([-2.0, 0.0], [np.inf, 1.0], [-0.5, 0.0], [0.75, 1.0], id="half-infinite"),
         pytest.param([-2.0, 0.3], [2.0, 0.3], [-2.0, 0.3], [2.0, 0.3 + 1.0], id="equal"),
+        pytest.param([-3e38] * 2, [3e38] * 2, [-0.5, 0.3], [0.75, 0.3 + 1.0], id="too-wide"),
     ],
 )
 def test_actions_are_scaled_by_their_bounds(low, high, expected_low, expected_high):
@@ -130,6 +133,7 @@ def test_boxes_of_more_dimensions_are_flattened():
     [
         (None, [-1.0, -2.0, 0.0], None, 1.0 + 0.5 * 2.0),
         (None, [0.0, 0.0, 0.0], None, 1.0),
+        (None, [1e-40, 0.0, 0.0], None, 1.0),
         (None, [1.0, 2.0, 0.0], 7.0, 7.0),
         ("Pendulum-v1", [1.0, 2.0, 0.0], None, 1.0 + 0.5 * 2.0),
         ("Hopper-v5", [1.0, 2.0, 0.0], None, 400.0),
@@ -140,6 +144,31 @@ def test_return_scale_is_given_or_the_robots_or_the_datas(env, reward, given, sc
     episode = (np.zeros((4, 3)), np.zeros((3, 2)), np.array(reward), False)
     write("walk-v0", [buffer(episode)], env=env)
     assert load("walk-v0", discount=0.5, return_scale=given).return_scale == scale
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-np.inf, np.inf), (-1e300, 1e300), (1e8, 1e8), (0.1, 0.1 + 1e-12)]
+)
+def test_an_action_that_never_changes_is_scaled_to_finite_numbers(low, high):
+    """Where 1 is less than the distance of float32 numbers, and where bounds are one of them."""
+    episode = (np.zeros((4, 3)), np.full((3, 2), 1e8), np.zeros(3), False)
+    write("walk-v0", [buffer(episode)], action_space=Box(low, high, (2,), np.float64))
+    dataset = load("walk-v0")
+    scaled = np.asarray(dataset.episodes.action[:3])
+    assert (dataset.action_low < dataset.action_high).all()
+    assert (np.abs(scaled) <= 1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        *(("discount", value) for value in (0.0, -0.1, 1.1, np.nan)),
+        *(("return_scale", value) for value in (0.0, -1.0, np.nan, np.inf)),
+    ],
+)
+def test_arguments_are_checked_before_files(argument, value):
+    with pytest.raises(UserError, match=f"^{argument} is .*; it must be a number "):
+        load("nothing-v0", **{argument: value})
 
 
 REFERENCES = {"ref_min_score": -5.0, "ref_max_score": 50.0}
@@ -160,6 +189,14 @@ def test_reference_scores_are_recorded_or_the_robots(env, metadata, expected):
     dataset = load("walk-v0")
     assert dataset.reference_scores == expected
     assert dataset.environment == (env and gymnasium.spec(env))
+
+
+@pytest.mark.parametrize("scores", [(50.0, 50.0), (50.0, -5.0), (float("nan"), 5.0)])
+def test_reference_scores_that_make_no_scale_are_refused(scores):
+    metadata = dict(zip(("ref_min_score", "ref_max_score"), scores, strict=True))
+    write("walk-v0", map(buffer, episodes()), **metadata)
+    with pytest.raises(DatasetError, match=r"reference scores are .* correct ref_min_score"):
+        load("walk-v0")
 
 
 def spoiled(**change):
@@ -183,6 +220,9 @@ def bad_at(shape, index, value=np.nan):
         ),
         ({"actions": bad_at((4, 2), (3, 0), np.inf)}, "non-finite .* actions at step 3"),
         ({"rewards": bad_at(4, 1)}, "non-finite .* rewards at step 1"),
+        ({"rewards": bad_at(4, 2, -1e16)}, r"a value beyond 1e\+15 in rewards at step 2: scale"),
+        ({"observations": bad_at((5, 3), (4, 0), 1e300)}, "non-finite .* observations at step 4"),
+        ({"rewards": np.array([b"a"] * 4)}, r"rewards of type \|S1, expected numbers"),
         ({"observations": np.zeros((4, 3))}, r"observations of shape \(4, 3\), expected \(5, 3\)"),
         ({"observations": np.zeros((5, 7))}, r"observations of shape \(5, 7\), expected \(5, 3\)"),
         ({"actions": np.zeros((5, 2))}, r"actions of shape \(5, 2\), expected \(4, 2\)"),
@@ -240,7 +280,16 @@ def test_only_data_sets_of_equal_spaces_are_joined(spaces):
         load("one-v0+other-v0")
 
 
-@pytest.mark.parametrize("unknown", ["wlak-v0", "", "two words-v0"])
+@pytest.mark.parametrize("role", ["action", "observation"])
+def test_a_space_without_numbers_is_refused(role):
+    rows = {"action": np.zeros((5, 0), np.float32), "observation": np.zeros((6, 0))}
+    episode = buffer(episodes(ends=[(5, False)])[0], **{f"{role}s": rows[role]})
+    write("odd-v0", [episode], **{f"{role}_space": Box(-1.0, 1.0, (0,))})
+    with pytest.raises(DatasetError, match=f"'odd-v0' has {role} space .* holds no number"):
+        load("odd-v0")
+
+
+@pytest.mark.parametrize("unknown", ["wlak-v0", "wlak", "", "two words-v0"])
 @pytest.mark.parametrize("joined", ["{}", "walk-v0+{}"])
 def test_an_unknown_id_is_refused_with_the_known_ones(unknown, joined):
     write("walk-v0", map(buffer, episodes()))
@@ -255,8 +304,27 @@ def test_a_failed_download_says_why(monkeypatch):
     monkeypatch.setattr("minari.load_dataset", load_dataset)
     with pytest.raises(DatasetError, match=r"'far-v0' on this machine, and its download.*no route"):
         load("far-v0", download=True)
-    with pytest.raises(DatasetError, match="Allow its download"):
+    with pytest.raises(DatasetError, match="local/ are not downloaded: record it"):
         load("local/far-v0", download=True)
+    with pytest.raises(DatasetError, match="Allow its download"):
+        load("far-v0")
+
+
+def test_an_id_that_is_none_is_not_downloaded(monkeypatch):
+    def download(dataset_id):
+        raise AssertionError("asked the server")
+
+    monkeypatch.setattr("minari.storage.hosting.download_dataset", download)
+    for unknown in ("walk", "two words-v0"):
+        with pytest.raises(DatasetError, match="An id is a name and a version"):
+            load(unknown, download=True)
+
+
+def test_a_folder_of_data_sets_that_cannot_be_is_told(root, monkeypatch):
+    (root / "file").touch()
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root / "file"))
+    with pytest.raises(DatasetError, match="Set MINARI_DATASETS_PATH"):
+        load("walk-v0")
 
 
 def cut(path):
@@ -286,5 +354,7 @@ def lose_rewards(path):
 def test_a_damaged_file_is_refused(root, damage, file):
     write("torn-v0", map(buffer, episodes()))
     damage(root / "torn-v0" / "data" / file)
-    with pytest.raises(DatasetError, match="'torn-v0'"):
+    with pytest.raises(
+        DatasetError, match=r"'torn-v0' cannot be read: .* Remove its folder, /.*torn-v0, then"
+    ):
         load("torn-v0")

@@ -98,5 +98,5 @@ def test_a_rollout_is_one_step_after_another(trained):
 @pytest.mark.parametrize("name", ["learning_rate", "final_learning_rate", "batch_size", "steps"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_a_wrong_setting_is_named(name, value):
-    with pytest.raises(UserError, match=f"OneStepModel.{name} is {value}; it must be positive"):
+    with pytest.raises(UserError, match=f"OneStepModel.{name} is {value}; it must be a"):
         OneStepModel(**{name: value})

@@ -1,12 +1,15 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
 
-def launch(module: str, *flags: str) -> subprocess.CompletedProcess:
+def launch(module: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", module, *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=os.environ | environment
+    )
 
 
 @pytest.mark.parametrize(
@@ -18,14 +21,32 @@ def launch(module: str, *flags: str) -> subprocess.CompletedProcess:
         (["--config.seeds=many"], "config.seeds=many"),
         (["--config=nowhere.py"], "nowhere.py"),
         (["extra"], "unexpected arguments: extra"),
+        (["--config.discount=nan"], "config.discount is nan"),
+        ([f"--workdir={__file__}"], "test_main.py is no folder"),
     ],
 )
 def test_a_mistake_is_a_short_message(flags, message):
     done = launch("experiments.main", "--config=experiments/configs/quickstart.py", *flags)
     assert done.returncode != 0
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 4
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_device_that_is_not_there_is_one_message():
+    flags = ["--config=experiments/configs/quickstart.py"]
+    done = launch("experiments.main", *flags, JAX_PLATFORMS="abacus")
+    assert done.returncode != 0
+    assert done.stderr.startswith("error: JAX_PLATFORMS asks for 'abacus'")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_traceback_of_a_mistake_can_be_seen():
+    flags = ["--config=experiments/configs/quickstart.py", "--config.learners=no", "--debug"]
+    done = launch("experiments.main", *flags)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+    assert "unknown learner 'no'" in done.stderr
 
 
 def test_collect_needs_a_known_environment():

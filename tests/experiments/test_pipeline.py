@@ -195,3 +195,31 @@ def test_errors_come_before_any_work(config, tmp_path):
     with pytest.raises(UserError, match=r"unknown source 'dwam'.*Did you mean 'dawm'"):
         pipeline.run(config, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_machine_is_checked_before_data_are_recorded(config, tmp_path, monkeypatch):
+    def record(*args):
+        raise AssertionError("recorded, or loaded, before the checks")
+
+    monkeypatch.setattr(pipeline, "collect_missing", record)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="nothing can be written to"):
+        pipeline.run(config, tmp_path / "file")
+
+    def no_device():
+        raise UserError("no device")
+
+    monkeypatch.setattr(pipeline, "check_devices", no_device)
+    with pytest.raises(UserError, match="no device"):
+        pipeline.run(config, tmp_path / "new")
+
+
+def test_a_data_set_of_shorter_episodes_than_a_window_is_told_before_training(
+    config, tmp_path, monkeypatch
+):
+    load_with(monkeypatch, terminated=np.array([False]), lengths=np.array([2]))
+    config.held_out = 0.0
+    config.sources = ("dawm",)
+    monkeypatch.setattr(run, "train", lambda *args, **kwargs: pytest.fail("trained"))
+    with pytest.raises(UserError, match=r"no episode of .* holds a window of 4 states"):
+        pipeline.run(config, tmp_path / "new")

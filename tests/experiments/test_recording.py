@@ -88,6 +88,25 @@ def test_a_data_set_is_not_replaced_unasked(recorded):
         collect("Hopper-v5", "medium-replay", 1_600)
 
 
+def test_a_data_set_of_another_size_is_told_and_used(recorded, capsys):
+    collect_missing(recorded, 1_600)
+    assert capsys.readouterr().out == ""
+    collect_missing(recorded, 7)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert f"{recorded} is there with 1600 steps, and used as it is" in line
+    assert "--env=Hopper-v5 --quality=medium-replay --steps=7 --overwrite" in line
+
+
+def test_nothing_is_recorded_where_it_cannot_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "local").touch()
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"nothing can be written to .*local is no folder"):
+        collect("Hopper-v5", "medium", 10)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "local" / "below"))
+    with pytest.raises(UserError, match="Set MINARI_DATASETS_PATH"):
+        collect("Hopper-v5", "medium", 10)
+
+
 def test_only_missing_local_data_sets_of_known_robots_are_collected(recorded, monkeypatch):
     asked = []
     monkeypatch.setattr("experiments.recording.collect", lambda *args: asked.append(args))

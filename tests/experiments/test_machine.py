@@ -1,0 +1,82 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dawm_jax.errors import UserError
+from experiments import learning, models, sources
+from experiments.machine import check_devices, check_writable, enough_memory
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are(monkeypatch):
+    """As JAX does with JAX_PLATFORMS=cuda on a machine without a GPU."""
+    found = jax.devices()
+
+    def devices():
+        if jax.config.jax_platforms == "cuda":
+            raise AssertionError
+        return found
+
+    check_devices()
+    before = jax.config.jax_platforms
+    jax.config.update("jax_platforms", "cuda")
+    monkeypatch.setattr(jax, "devices", devices)
+    try:
+        with pytest.raises(UserError, match=rf"asks for 'cuda', .* finds {found[0].platform}\. Un"):
+            check_devices()
+        assert jax.config.jax_platforms == "cuda"
+    finally:
+        jax.config.update("jax_platforms", before)
+
+
+def test_a_folder_is_checked_without_a_trace(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_files_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "astray").symlink_to(tmp_path / "nowhere")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "astray"):
+        with pytest.raises(UserError, match=f"nothing can be written to {folder}: .* no folder"):
+            check_writable(folder)
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"nothing can be written to .*new: Permission denied"):
+        check_writable(tmp_path / "new")
+
+
+def test_the_end_of_memory_says_what_to_lower():
+    with pytest.raises(UserError, match=r"out of memory: lower the chunk \(JaxRuntimeError: RES"):  # noqa: SIM117
+        with enough_memory("the chunk"):
+            jnp.zeros((1 << 20, 1 << 20)).block_until_ready()
+    with pytest.raises(UserError, match="lower the chunk"), enough_memory("the chunk"):
+        raise MemoryError
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), enough_memory("the chunk"):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (models.train_world_model, "lower world_model.batch_size"),
+        (models.train_inverse_dynamics, "lower inverse_dynamics.batch_size"),
+        (sources._synthesize, "lower synthesis.chunk"),
+        (learning.train_learner, "lower seeds"),
+    ],
+)
+def test_every_stage_says_what_to_lower(stage, message):
+    class Full:
+        """A run whose every use takes too much memory."""
+
+        def __getattr__(self, name):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    others = stage.__wrapped__.__code__.co_argcount - 1
+    with pytest.raises(UserError, match=message):
+        stage(Full(), *[Full()] * others)
