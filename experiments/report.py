@@ -9,10 +9,10 @@ from dawm_jax.scores import bootstrap_interval, interquartile_mean, normalized_s
 from dawm_jax.types import Dataset
 from experiments import figures
 from experiments.environments import Evaluator
+from experiments.files import write_json
 from experiments.learning import Learned
 from experiments.run import Run
 from experiments.sources import Source
-from experiments.stages import write_json
 
 
 def write(
@@ -87,6 +87,7 @@ def _learner(run: Run, entry: Learned) -> dict[str, Any]:
     return {
         "name": entry.learner,
         "source": entry.source,
+        "commit": record["commit"],
         "seeds": seeds,
         "mean": float(np.mean(scores)) if scores else None,
         "iqm": interquartile_mean(scores) if scores else None,

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def versions() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "dawm_jax": __version__,
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
@@ -38,8 +39,12 @@ def versions() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
-    """The commit of the source tree, with '-dirty' for a changed one; None outside of git."""
+@cache
+def commit() -> str | None:
+    """The commit of the source tree, with '-dirty' for a changed one; None outside of git.
+
+    It is asked for once: the code that runs is that of the process's start.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     describe = [*git, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:

@@ -6,7 +6,7 @@ import pytest
 
 from dawm_jax.errors import UserError
 from dawm_jax.scores import normalized_score
-from experiments import pipeline, run
+from experiments import pipeline, run, training
 
 
 def test_results_keep_the_contract(finished):
@@ -73,7 +73,7 @@ def test_a_finished_run_is_found_again(finished, monkeypatch, capsys):
     def no_training(*args, **kwargs):
         raise AssertionError("a finished stage was trained again")
 
-    monkeypatch.setattr(run, "train", no_training)
+    monkeypatch.setattr(training, "train", no_training)
     again = pipeline.run(config, workdir)
     assert without_timings(again) == without_timings(results)
     assert "td3bc-dawm: found, 20 updates" in capsys.readouterr().out
@@ -82,7 +82,7 @@ def test_a_finished_run_is_found_again(finished, monkeypatch, capsys):
 def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
     """Every training stage is broken off after an update that no checkpoint holds."""
     config, _, results = finished
-    real_train = run.train
+    real_train = training.train
 
     def breaking(component, state, data, key, **settings):
         for item in real_train(component, state, data, key, **settings):
@@ -90,7 +90,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypa
             if settings["start"] == 0 and item[0] == 14:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "train", breaking)
+    monkeypatch.setattr(training, "train", breaking)
     again = None
     for _ in range(10):
         try:
