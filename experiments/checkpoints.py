@@ -1,13 +1,12 @@
 """The states of a training stage on disk, each sealed with checksums, with a record beside it."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orbax.checkpoint as ocp
 
 from experiments import files
 
-State = TypeVar("State")
 SEAL = ".sha256"
 
 
@@ -46,8 +45,8 @@ class Checkpoints:
             print(f"{self.stage}: no step is left in {self.path.name}", flush=True)
         return None
 
-    def load(self, step: int, template: State) -> State:
-        """The state of a step, in the form of `template`."""
+    def load(self, step: int, template: Any = None) -> Any:
+        """The state of a step, in the form of `template`, or without one as nested dicts."""
         wanted = ocp.args.Composite(state=ocp.args.StandardRestore(template))
         return self.orbax.restore(self._folder(step), args=wanted)["state"]
 

@@ -63,6 +63,11 @@ LAYERS = [
     "experiments.configs.paper",
     "experiments.configs.tiny",
     "experiments.main",
+    "experiments.comparison",
+    "experiments.faults.program",
+    "experiments.faults.damage",
+    "experiments.faults.trials",
+    "experiments.faults.__main__",
 ]
 
 

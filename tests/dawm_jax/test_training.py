@@ -166,11 +166,10 @@ def test_a_state_that_is_not_finite_stops_the_run_and_its_leaf_is_named(seeds):
         state = {"scale": jnp.array([0.0, 0.0, 1.0]), "count": jnp.zeros(3, jnp.int32)}
         message = message.replace("' of", "' \\(seed 2, counted from 0\\) of")
         key = KEYS
-    seen = []
+    chunks = train(Growing(), state, DATA, key, chunk=4, seeds=seeds)
+    assert next(chunks)[0] == 4
     with pytest.raises(NonFiniteError, match=message) as caught:
-        for done, _, _ in train(Growing(), state, DATA, key, chunk=4, seeds=seeds):
-            seen.append(done)
-    assert seen == [4]
+        next(chunks)
     assert caught.value.updates == 6
     assert np.isfinite(caught.value.state["scale"]).all()
 
