@@ -13,7 +13,7 @@ REASONS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "a file is larger than allowed",
     errno.EROFS: "the disk is read-only",
-    errno.EACCES: "it is not permitted",
+    errno.EACCES: "a file may not be read or written",
 }
 
 
@@ -29,8 +29,8 @@ def disk_errors_explained(folder: Path) -> Iterator[None]:
         if reason is None:
             raise
         raise UserError(
-            f"writing to {folder} failed: {reason} ({_first_line(error)}). What is finished is "
-            "kept; when that is put right, the same command goes on."
+            f"{reason} ({_first_line(error)}). What is finished in {folder} is kept; when that is "
+            "put right, the same command goes on."
         ) from error
 
 

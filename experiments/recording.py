@@ -1,15 +1,10 @@
 """Minari data sets recorded with the shipped policies."""
 
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +21,7 @@ from dawm_jax.errors import UserError
 from experiments.behaviors import QUALITIES, ROBOTS, Behavior
 from experiments.disk import disk_errors_explained
 from experiments.files import locked
+from experiments.workers import in_processes
 
 
 def collect(
@@ -107,33 +103,8 @@ def _record_blocks(environment_id: str, quality: str, steps: int, seed: int) -> 
     names, lengths = zip(*blocks(quality, steps), strict=True)
     data_set = zlib.crc32(f"{environment_id}/{quality}".encode())  # no block stands in two of them
     seeds = np.random.SeedSequence([seed, data_set]).generate_state(len(names)).tolist()
-    workers = min(len(names), os.cpu_count() or 1)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
-        try:
-            recorded = pool.map(record, [environment_id] * len(names), names, lengths, seeds)
-            return [episode for block in recorded for episode in block]
-        except BrokenProcessPool:
-            raise UserError(
-                "a process that records was killed, perhaps for want of memory; nothing is "
-                "recorded, and the same command begins again"
-            ) from None
-        except BaseException:
-            for process in multiprocessing.active_children():
-                process.terminate()  # or the pool waits for the end of their blocks
-            raise
-
-
-def _end_with_parent() -> None:
-    """Makes a recording process leave signals to its parent, and end when that is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    tasks = [(environment_id, *rest) for rest in zip(names, lengths, seeds, strict=True)]
+    return [episode for block in in_processes(record, tasks) for episode in block]
 
 
 def blocks(quality: str, steps: int, longest: int = 25_000) -> Iterator[tuple[str, int]]:

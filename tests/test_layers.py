@@ -39,6 +39,7 @@ LAYERS = [
     "experiments.interruption",
     "experiments.files",
     "experiments.disk",
+    "experiments.workers",
     "experiments.behaviors",
     "experiments.recording",
     "experiments.collect",

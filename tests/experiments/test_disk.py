@@ -27,7 +27,10 @@ def raised(error, folder):
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "the disk is full"),
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "the disk quota is used up"),
         (OSError(errno.EROFS, os.strerror(errno.EROFS)), "the disk is read-only"),
-        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "it is not permitted"),
+        (
+            PermissionError(errno.EACCES, os.strerror(errno.EACCES)),
+            "a file may not be read or written",
+        ),
         (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "a file is larger than allowed"),
         (TENSORSTORE, "the disk is full"),
         (H5PY, "the disk quota is used up"),
@@ -37,7 +40,8 @@ def test_what_a_disk_refuses_is_one_clear_line(tmp_path, error, reason):
     with pytest.raises(UserError, match=reason) as caught:
         raised(error, tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"writing to {tmp_path} failed: {reason}")
+    assert message.startswith(f"{reason} (")
+    assert f"What is finished in {tmp_path} is kept" in message
     assert message.endswith("the same command goes on.")
     assert len(message.splitlines()) == 1
 

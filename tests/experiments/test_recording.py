@@ -181,6 +181,21 @@ def test_recording_processes_end_with_a_killed_parent(root):
     until(lambda: not group(process.pid))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_stops_a_recording_at_once(root, number):
+    """As Ctrl-C in a terminal is, here while the workers are still starting."""
+    flags = ["--env=Hopper-v5", "--quality=random", "--steps=100000000"]
+    command = [sys.executable, "-m", "experiments.collect", *flags]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE) as process:
+        until(lambda: len(group(process.pid)) > 2)
+        os.killpg(process.pid, number)
+        said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 128 + number
+    assert said == "stopped: nothing is recorded; the same command begins again\n"
+    until(lambda: not group(process.pid))
+    assert not (root / "local").exists()
+
+
 def group(number):
     """The living processes of a process group."""
     listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True).stdout
