@@ -4,7 +4,7 @@
 
 One run is left alone. Then the same run is made again and again in fresh folders, hurt at random
 moments of every stage and started again until it ends, and every result is compared with the first
-one's, bit for bit. Exit status 1 if anything differs. Takes about 20 minutes on two quiet cores.
+one's, bit for bit. Exit status 1 if anything differs.
 """
 
 import shutil

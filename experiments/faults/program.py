@@ -75,7 +75,7 @@ class Program:
         """Kills the run's main process; returns the processes that outlive it, if any do."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(TIMEOUT)
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 120.0  # a process that is still importing ends after that
         while self._left() and time.monotonic() < deadline:
             time.sleep(0.05)
         left = self._left()

@@ -94,7 +94,7 @@ class Campaign:
         trial.seconds = round(time.monotonic() - started, 1)
         self.trials.append(trial)
         done = ", ".join(" ".join(map(str, fault.values())) for fault in trial.faults)
-        print(f"{kind}: {done}; {'WRONG' if trial.wrong else 'as undisturbed'}", flush=True)
+        print(f"{kind}: {done}; {'; '.join(trial.wrong) or 'as undisturbed'}", flush=True)
         if not trial.wrong:
             shutil.rmtree(trial.workdir)
 
