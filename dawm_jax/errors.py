@@ -2,10 +2,20 @@
 
 import difflib
 from collections.abc import Collection
+from typing import Any
 
 
 class UserError(ValueError):
     """Says what was given, what was expected, and what to do. Shown without a traceback."""
+
+
+class NonFiniteError(UserError, FloatingPointError):
+    """Training left the finite numbers. Carries the last good state and the updates it has had."""
+
+    def __init__(self, message: str, updates: int, state: Any):
+        super().__init__(message)
+        self.updates = updates
+        self.state = state
 
 
 def require(condition: bool, message: str) -> None:

@@ -1,6 +1,6 @@
 """Synthetic transitions: contexts from the data, windows imagined from them, actions inferred."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +30,10 @@ class Synthesis(Sampling):
     target_quantile: Share = 0.9
     target_stretch: Positive = 1.1
     chunk: BatchSize = 1024  # windows at once
+
+    def windows(self, horizon: int) -> int:
+        """How many windows of `horizon` steps the transitions take, rounded up."""
+        return -(-self.transitions // (horizon - 1))
 
     def wanted(self, return_to_go: np.ndarray) -> tuple[float, bool]:
         """What to ask for, given the data's return-to-go (N,), and if a better own one stays."""
@@ -105,17 +109,36 @@ def synthesize(
     dataset: Dataset,
     settings: Synthesis,
     key: Array,
-    report: Callable[[int], None] = lambda made: None,
 ) -> Transition:
     """Generates `settings.transitions` transitions, rounded up to whole windows.
 
     Args:
         dataset: where the contexts come from, each recorded step with the same probability.
         key: window number i depends on this key and on i alone, not on the chunk.
-        report: told after each chunk how many are generated, the invalid ones counted.
 
     Returns:
         The valid transitions, on the host.
+    """
+    models = (world_model, model_state, inverse_dynamics, idm_state)
+    parts = [part for _, part in synthesize_parts(*models, dataset, settings, key)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def synthesize_parts(
+    world_model: WorldModel,
+    model_state: ModelState,
+    inverse_dynamics: InverseDynamics,
+    idm_state: InverseDynamicsState,
+    dataset: Dataset,
+    settings: Synthesis,
+    key: Array,
+    start: int = 0,
+) -> Iterator[tuple[int, Transition]]:
+    """The transitions of `synthesize` from window number `start` on, a chunk at a time.
+
+    Yields:
+        The number of windows generated so far, those before `start` included, and the valid
+        transitions of the last chunk, on the host.
     """
     episodes = dataset.episodes
     rows = np.flatnonzero(np.asarray(episodes.steps_left))
@@ -123,14 +146,12 @@ def synthesize(
     wanted, keep_better = settings.wanted(to_go)
     scales = (wanted, dataset.return_scale, dataset.discount)
     models = (world_model, model_state, inverse_dynamics, idm_state)
-    windows = -(-settings.transitions // (world_model.horizon - 1))
+    windows = settings.windows(world_model.horizon)
     chunk = min(settings.chunk, windows)
     source = (*models, episodes, jnp.asarray(rows), settings, scales, keep_better, key)
-    parts = []
-    for start in range(0, windows, chunk):
-        index = np.arange(start, start + chunk)
+    for begin in range(start, windows, chunk):
+        index = np.arange(begin, begin + chunk)
         transitions, valid = jax.device_get(_generate(*source, jnp.asarray(index)))
         valid = valid & (index < windows)[:, None]
-        parts.append(jax.tree.map(lambda leaf, valid=valid: leaf[valid], transitions))
-        report(min(start + chunk, windows) * (world_model.horizon - 1))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        part = jax.tree.map(lambda leaf, valid=valid: leaf[valid], transitions)
+        yield min(begin + chunk, windows), part

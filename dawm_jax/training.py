@@ -1,12 +1,13 @@
 """The one training loop: a compiled scan over updates, for one seed or for many at once."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from dawm_jax.errors import require
+from dawm_jax.errors import NonFiniteError, require
 from dawm_jax.types import Array
 
 State = TypeVar("State")
@@ -99,35 +100,85 @@ def train(
     Args:
         state: the state to start from.
         key: one key, or with `seeds` one a seed.
-        chunk: updates in one compiled call, a divisor of the updates left; all unless given.
+        chunk: updates in one compiled call, a divisor of `component.steps`; all unless given. From
+            a start within a chunk, the first call makes what is left of it.
         seeds: whether state and key have a leading seed axis.
 
     Yields:
-        After each chunk the updates made so far, the state and the chunk's mean metrics. The state
-        is valid until the next one is asked for.
+        After each chunk the updates made so far, the state and the chunk's mean metrics.
 
     Raises:
-        FloatingPointError: a metric is not finite; it names the metric and the updates.
+        NonFiniteError: a metric or a part of the state is not finite; it names the update and the
+            first such quantity, and carries the state before.
     """
-    left = component.steps - start
-    length = left if chunk is None else chunk
-    if left == 0:
-        return
+    steps, unit = component.steps, component.updates_per_step
+    length = steps if chunk is None else chunk
     require(
-        length > 0 and left % length == 0 and start % component.updates_per_step == 0,
-        f"{left} updates from update {start} on cannot be made in chunks of {length}, "
-        f"{component.updates_per_step} at a time",
+        length > 0 and steps % length == 0 and start % unit == 0,
+        f"{steps} updates from update {start} on cannot be made in chunks of {length}, "
+        f"{unit} at a time",
     )
-    state = jax.tree.map(jnp.copy, state)  # the caller keeps his: ours is donated
     data = jax.device_put(data)
-    step_chunk = train_chunk(component, length)
-    compiled = jax.jit(over_seeds(step_chunk) if seeds else step_chunk, donate_argnums=0)
-    for begin in range(start, component.steps, length):
-        state, metrics = compiled(state, data, key, jnp.int32(begin))
-        for name, value in metrics.items():
-            if not jnp.isfinite(value).all():
-                raise FloatingPointError(
-                    f"'{name}' of {type(component).__name__} is not finite in updates {begin} to "
-                    f"{begin + length}: a lower learning rate may help"
-                )
-        yield begin + length, state, metrics
+
+    @cache
+    def compiled(updates: int) -> Chunk:
+        step_chunk = train_chunk(component, updates)
+        return jax.jit(over_seeds(step_chunk) if seeds else step_chunk)
+
+    begin = start
+    while begin < steps:
+        end = begin - begin % length + length
+        before = state  # not donated: what went wrong in a chunk is found from its start
+        state, metrics = compiled(end - begin)(before, data, key, jnp.int32(begin))
+        if not _all_finite((state, metrics)):
+
+            def one(state: State, done: int) -> tuple[State, Metrics]:
+                return compiled(unit)(state, data, key, jnp.int32(done))
+
+            raise _first_failure(component, one, before, begin, end, seeds)
+        yield end, state, metrics
+        begin = end
+
+
+@jax.jit
+def _all_finite(tree: Any) -> Array:
+    """Whether every floating-point number of a tree is finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
+def _first_failure(
+    component: Component, one: Callable[..., Any], state: State, begin: int, end: int, seeds: bool
+) -> NonFiniteError:
+    """What is not finite first when the updates `begin` to `end` are repeated one at a time."""
+    name, unit, first = type(component).__name__, component.updates_per_step, state
+    advice = "A lower learning rate may help; or look for extreme values in the data."
+    for done in range(begin, end, unit):
+        after, metrics = one(state, done)
+        quantity = _not_finite(after, metrics, seeds)
+        if quantity:
+            last = done + unit
+            when = f"update {last}" if unit == 1 else f"updates {done + 1} to {last}"
+            message = f"{quantity} of {name} is not finite in {when}. {advice}"
+            return NonFiniteError(message, done, state)
+        state = after
+    return NonFiniteError(
+        f"something of {name} is not finite in updates {begin + 1} to {end}, in one compiled call "
+        f"but not one at a time. {advice}",
+        begin,
+        first,
+    )
+
+
+def _not_finite(state: State, metrics: Metrics, seeds: bool) -> str | None:
+    """The first metric, or else the first leaf of the state, that is not finite, and its seed."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    named = [*metrics.items(), *((f"state{jax.tree_util.keystr(p)}", leaf) for p, leaf in leaves)]
+    for name, value in named:
+        if not jnp.issubdtype(value.dtype, jnp.inexact) or jnp.isfinite(value).all():
+            continue
+        if not seeds:
+            return f"'{name}'"
+        by_seed = jnp.isfinite(value).reshape(len(value), -1).all(1)
+        return f"'{name}' (seed {int(jnp.argmin(by_seed))}, counted from 0)"
+    return None

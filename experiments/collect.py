@@ -5,9 +5,12 @@
 makes local/hopper/medium-replay-v0. The same seed gives the same data, on any number of cores.
 """
 
+import sys
+
 from absl import app, flags
 
 from dawm_jax.errors import UserError
+from experiments import interruption
 from experiments.behaviors import QUALITIES, ROBOTS
 from experiments.recording import collect
 
@@ -21,10 +24,14 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a data set of the sam
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        name = collect(ENV.value, QUALITY.value, STEPS.value, SEED.value, OVERWRITE.value)
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+    with interruption.handled():
+        try:
+            name = collect(ENV.value, QUALITY.value, STEPS.value, SEED.value, OVERWRITE.value)
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
+        except interruption.Interrupted as stop:
+            print("stopped: nothing is recorded; the same command begins again", file=sys.stderr)
+            raise SystemExit(stop.status) from None
     print(f"recorded {name}: {STEPS.value} steps")
 
 

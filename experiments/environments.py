@@ -1,10 +1,12 @@
 """Policies in simulators: the environment that a data set names, stepped for evaluation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import gymnasium
 import numpy as np
 
+from dawm_jax.errors import UserError
 from dawm_jax.types import Dataset
 
 Policy = Callable[[np.ndarray], np.ndarray]
@@ -18,6 +20,8 @@ class Evaluator:
     """
 
     def __init__(self, dataset: Dataset, seeds: list[int], episodes: int, seed: int):
+        self.id = dataset.environment.id
+        self.seeds = seeds
         self.shape = (len(seeds), episodes)
         self.unscale_action = dataset.unscale_action
         self.action_dim = dataset.action_dim
@@ -38,13 +42,19 @@ class Evaluator:
 
         Returns:
             (S, E) float64.
+
+        Raises:
+            UserError: an environment raises, or a reward is not finite.
         """
-        pairs = zip(self.environments, self.reset_seeds, strict=True)
-        observations = np.stack([e.reset(seed=seed)[0].reshape(-1) for e, seed in pairs])
-        observations = observations.astype(np.float32)
+        first = []
+        for index, seed in enumerate(self.reset_seeds):
+            with self._named(index, "reset"):
+                observation, _ = self.environments[index].reset(seed=seed)
+                first.append(observation.reshape(-1))
+        observations = np.stack(first).astype(np.float32)
         returns = np.zeros(len(observations))
         running = list(range(len(observations)))
-        for _ in range(self.limit):
+        for step in range(1, self.limit + 1):
             if not running:
                 break
             actions = policy(observations.reshape(*self.shape, -1)).reshape(len(returns), -1)
@@ -52,14 +62,34 @@ class Evaluator:
             still = []
             for index in running:
                 environment = self.environments[index]
-                action = actions[index].reshape(environment.action_space.shape)
-                observation, reward, terminated, truncated, _ = environment.step(action)
-                observations[index] = observation.reshape(-1)
-                returns[index] += reward
+                with self._named(index, f"step {step}"):
+                    action = actions[index].reshape(environment.action_space.shape)
+                    observation, reward, terminated, truncated, _ = environment.step(action)
+                    observations[index] = observation.reshape(-1)
+                    returns[index] += reward
+                    if not np.isfinite(returns[index]):
+                        raise ValueError(f"the reward is {reward}")
                 if not (terminated or truncated):
                     still.append(index)
             running = still
         return returns.reshape(self.shape)
+
+    @contextmanager
+    def _named(self, index: int, when: str) -> Iterator[None]:
+        """Says of an error in which episode it was."""
+        try:
+            yield
+        except Exception as error:
+            seed, episode = (int(i) for i in np.unravel_index(index, self.shape))
+            raise UserError(
+                f"the environment {self.id} failed in evaluation, at {when} of episode {episode} "
+                f"of seed {self.seeds[seed]}: {type(error).__name__}: {error}. What is trained is "
+                "kept; the same command goes on with this evaluation."
+            ) from error
+
+    def close(self) -> None:
+        for environment in self.environments:
+            environment.close()
 
     def random_returns(self) -> np.ndarray:
         """(S, E) returns of uniform random actions, a yardstick."""

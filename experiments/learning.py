@@ -9,8 +9,9 @@ import numpy as np
 from dawm_jax.data.sampling import TransitionSet
 from experiments.environments import Evaluator
 from experiments.machine import enough_memory
-from experiments.run import Run, Trained
+from experiments.run import Run
 from experiments.sources import Source
+from experiments.training import Trained
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ python -m experiments.main --config=experiments/configs/quickstart.py
 """
 
 import os
+import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments import interruption
 from experiments.config_files import check, explain
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings.", lock_config=True)
@@ -38,20 +40,28 @@ def parse(argv: list[str]) -> list[str]:
 def main(_: list[str]) -> None:
     if not DEBUG.value:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else each retry of a download is told
-    # Here, because the processes that record data import this module and need none of it.
-    from dawm_jax.errors import UserError
-    from experiments import pipeline
-
-    logging.set_verbosity(logging.INFO if DEBUG.value else logging.ERROR)
+    # Libraries log the errors that they raise; one short message is enough.
+    logging.set_verbosity(logging.INFO if DEBUG.value else logging.FATAL)
     filename = config_flags.get_config_filename(flags.FLAGS["config"])
     name = Path(filename.split(":")[0]).stem  # what follows a colon is the config's argument
     workdir = WORKDIR.value or f"runs/{name}/{CONFIG.value.dataset.replace('/', '-')}"
-    try:
-        pipeline.run(CONFIG.value, Path(workdir))
-    except UserError as error:
-        if DEBUG.value:
-            raise
-        raise SystemExit(f"error: {error}") from None
+    with interruption.handled():
+        # Here, because the processes that record data import this module and need none of it.
+        from dawm_jax.errors import UserError
+        from experiments import pipeline
+
+        try:
+            pipeline.run(CONFIG.value, Path(workdir))
+        except UserError as error:
+            if DEBUG.value:
+                raise
+            raise SystemExit(f"error: {error}") from None
+        except interruption.Interrupted as stop:
+            kept = stop.kept or "what is finished"
+            print(
+                f"stopped: {kept} is kept in {workdir}; the same command goes on", file=sys.stderr
+            )
+            raise SystemExit(stop.status) from None
 
 
 if __name__ == "__main__":

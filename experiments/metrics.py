@@ -3,51 +3,66 @@
 import json
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
-from experiments.stages import Stage, write_text
+from experiments.files import append_line, locked, write_text
+from experiments.stages import Stage
 
 
 class StageMetrics:
     """The metrics of one stage: lines of metrics.jsonl and a run of TensorBoard's.
 
-    What an interrupted run wrote after its last checkpoint, at step `done`, is dropped.
+    What an interrupted run wrote after its last checkpoint, at step `done`, is dropped. Processes
+    with other stages of the same run may write at the same time.
     """
 
     def __init__(self, workdir: Path, stage: Stage, done: int):
         self.labels = {"stage": stage.name, "fingerprint": stage.fingerprint}
-        path = workdir / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if not self._redone(json.loads(line), done)]
-        if len(kept) < len(lines):
-            write_text(path, "".join(kept))
-        self.file = path.open("a")
+        self.path = workdir / "metrics.jsonl"
+        with self._locked():
+            text = self.path.read_text() if self.path.exists() else ""
+            whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
+            lines = whole.splitlines(keepends=True)
+            kept = "".join(line for line in lines if not self._redone(json.loads(line), done))
+            if kept != text:
+                write_text(self.path, kept)
         folder = workdir / "tensorboard" / f"{stage.name}-{stage.fingerprint}"
-        self.board = SummaryWriter(str(folder), purge_step=done + 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not a SummaryWriter, which loses the error of a full disk in a thread of its own.
+        self.board = EventsWriter(str(folder / "events"))
+        start = SessionLog(status=SessionLog.START)
+        self.board.write_event(Event(wall_time=time.time(), step=done + 1, session_log=start))
 
     def _redone(self, line: dict[str, Any], done: int) -> bool:
         return self.labels.items() <= line.items() and line["step"] > done
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self.path.with_name("metrics.lock"), "metrics.jsonl")
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Metrics are scalars, or arrays with a value a seed, of which the board shows the mean."""
         values = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
         line = {**self.labels, "step": step, **{k: v.tolist() for k, v in values.items()}}
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
+        with self._locked():
+            append_line(self.path, json.dumps(line))
         for name, value in values.items():
-            self.board.add_scalar(name, value.mean(), step)
+            summary = scalar(name, value.mean())
+            self.board.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self.board.flush()
 
     def __enter__(self) -> "StageMetrics":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
         self.board.close()
 
 

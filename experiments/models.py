@@ -9,10 +9,11 @@ import jax
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.types import Rollout, Window
-from experiments import imagination
+from experiments import files, imagination
 from experiments.machine import enough_memory
-from experiments.run import Run, Trained
-from experiments.stages import Stage, write_json
+from experiments.run import Run
+from experiments.stages import Stage
+from experiments.training import Trained
 
 
 @enough_memory("world_model.batch_size or world_model.width")
@@ -62,10 +63,12 @@ def measure(
     sampling = {name: drawn[name] for name in imagination.SAMPLING}
     parents = (world_model.stage, inverse_dynamics.stage, one_step.stage)
     stage = Stage("fidelity", [sampling, imagination.SIZES], parents)
-    record = stage.make_folder(run.workdir) / "record.json"
-    if not record.exists():
-        write_json(record, imagination.measure(run, states, windows, *compared))
-    report = json.loads(record.read_text())
+    with stage.folder(run.workdir) as folder:
+        record = folder / "record.json"
+        if not files.sound(record, stage.name):
+            report = imagination.measure(run, states, windows, *compared)
+            files.write_sealed_json(record, report)
+        report = json.loads(record.read_text())
     print(imagination.describe(report), flush=True)
     return report, compared
 

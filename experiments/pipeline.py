@@ -4,6 +4,7 @@ Each stage keeps its result in the run's folder (see stages.py) and finds it the
 """
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from dawm_jax.data.minari_source import load
 from dawm_jax.errors import require, require_choice
 from experiments import report
 from experiments.components import build, names
+from experiments.disk import disk_errors_explained
 from experiments.environments import make_evaluator
+from experiments.files import write_json
 from experiments.learning import train_learner
 from experiments.machine import check_devices, check_writable, enough_memory
 from experiments.recording import collect_missing
 from experiments.run import Run
 from experiments.sources import SOURCES
-from experiments.stages import write_json
 from experiments.versions import versions
 
 
@@ -28,8 +30,14 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the config, the data or the machine cannot be used, which is found before any
-            training; or memory came to its end.
+            training; or memory, the disk, an environment or the numbers fail on the way. What is
+            finished stays.
     """
+    with disk_errors_explained(workdir):
+        return _walk(config, workdir)
+
+
+def _walk(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     components = build(config)
     for name in names(config.sources):
         require_choice("source", name, SOURCES)
@@ -54,12 +62,15 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
     write_json(workdir / "versions.json", versions())
     seeds = range(config.seed, config.seed + config.seeds)
-    evaluator = make_evaluator(dataset, list(seeds), config.evaluation_episodes, config.seed)
     this = Run(config, components, workdir, dataset)
-    sources = {name: SOURCES[name](this) for name in names(config.sources)}
-    learned = [
-        train_learner(this, learner, source, sources[source], evaluator)
-        for source in sources
-        for learner in components.learners
-    ]
-    return report.write(this, sources, learned, evaluator)
+    with ExitStack() as stack:
+        evaluator = make_evaluator(dataset, list(seeds), config.evaluation_episodes, config.seed)
+        if evaluator:
+            stack.callback(evaluator.close)
+        sources = {name: SOURCES[name](this) for name in names(config.sources)}
+        learned = [
+            train_learner(this, learner, source, sources[source], evaluator)
+            for source in sources
+            for learner in components.learners
+        ]
+        return report.write(this, sources, learned, evaluator)

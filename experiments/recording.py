@@ -1,25 +1,29 @@
 """Minari data sets recorded with the shipped policies."""
 
-import multiprocessing
 import os
 import shutil
 import warnings
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import minari
 import numpy as np
 from minari.data_collector import EpisodeBuffer
+from minari.storage.datasets_root_dir import get_dataset_path
 
 from dawm_jax.data.minari_files import folder_of, open_data_set
 from dawm_jax.data.references import REFERENCE_SCORES
 from dawm_jax.errors import UserError
 from experiments.behaviors import QUALITIES, ROBOTS, Behavior
+from experiments.disk import disk_errors_explained
+from experiments.files import locked
 from experiments.machine import check_writable
+from experiments.workers import in_processes
 
 
 def collect(
@@ -27,9 +31,12 @@ def collect(
 ) -> str:
     """Records `steps` steps and returns the id of the data set made of them.
 
+    The data set appears under its name only when it is complete.
+
     Raises:
-        UserError: there is one of that name already, and it may not be replaced; or its folder
-            cannot be written to.
+        UserError: there is one of that name already, and it may not be replaced; its folder cannot
+            be written to; another process records it; a process was killed, an environment failed,
+            or the disk is full.
     """
     robot = ROBOTS[environment_id]
     dataset_id = f"local/{robot}/{quality}-v0"
@@ -37,42 +44,71 @@ def collect(
     if path.exists() and not overwrite:
         raise UserError(f"'{dataset_id}' exists already; --overwrite replaces it")
     check_writable(path)
-    episodes = _record_blocks(environment_id, quality, steps, seed)
-    shutil.rmtree(path, ignore_errors=True)
-    minimum, maximum = REFERENCE_SCORES[robot]
-    versions = [f"{package}=={version(package)}" for package in ("gymnasium", "mujoco")]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice on metadata that a local data set lacks
-            minari.create_dataset_from_buffers(
-                dataset_id,
-                [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(episodes)],
-                env=environment_id,
-                algorithm_name=f"SAC, {quality}, seed {seed}",
-                description=(
-                    f"{steps} steps of {', '.join(QUALITIES[quality])}. The reference scores are "
-                    f"D4RL's; scores on {environment_id} are not comparable with D4RL's v2."
-                ),
-                ref_min_score=minimum,
-                ref_max_score=maximum,
-                requirements=versions,
-                data_format="hdf5",
-            )
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)  # or a later try would find half a data set
-        raise
+    root = get_dataset_path()
+    # Beside the data sets, where no one looks for one and a rename puts it into place.
+    partial = root / f".recording-{robot}-{quality}"
+    with (
+        disk_errors_explained(root),
+        locked(root / f"{partial.name}.lock", f"the recording of '{dataset_id}'"),
+    ):
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+        try:
+            episodes = _record_blocks(environment_id, quality, steps, seed)
+            with _datasets_in(partial):
+                made = get_dataset_path(dataset_id)
+                _write(dataset_id, environment_id, quality, seed, episodes)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                path.rename(partial / "replaced")
+            made.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return dataset_id
+
+
+def _write(
+    dataset_id: str, environment_id: str, quality: str, seed: int, episodes: list[dict]
+) -> None:
+    minimum, maximum = REFERENCE_SCORES[ROBOTS[environment_id]]
+    steps = sum(len(episode["rewards"]) for episode in episodes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on metadata that a local data set lacks
+        minari.create_dataset_from_buffers(
+            dataset_id,
+            [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(episodes)],
+            env=environment_id,
+            algorithm_name=f"SAC, {quality}, seed {seed}",
+            description=(
+                f"{steps} steps of {', '.join(QUALITIES[quality])}. The reference scores are "
+                f"D4RL's; scores on {environment_id} are not comparable with D4RL's v2."
+            ),
+            ref_min_score=minimum,
+            ref_max_score=maximum,
+            requirements=[f"{package}=={version(package)}" for package in ("gymnasium", "mujoco")],
+            data_format="hdf5",
+        )
+
+
+@contextmanager
+def _datasets_in(root: Path) -> Iterator[None]:
+    """Lets Minari, which has no argument for it, keep its data sets in another folder."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before
 
 
 def _record_blocks(environment_id: str, quality: str, steps: int, seed: int) -> list[dict]:
     names, lengths = zip(*blocks(quality, steps), strict=True)
     data_set = zlib.crc32(f"{environment_id}/{quality}".encode())  # no block stands in two of them
     seeds = np.random.SeedSequence([seed, data_set]).generate_state(len(names)).tolist()
-    workers = min(len(names), os.cpu_count() or 1)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        recorded = pool.map(record, [environment_id] * len(names), names, lengths, seeds)
-        return [episode for block in recorded for episode in block]
+    tasks = [(environment_id, *rest) for rest in zip(names, lengths, seeds, strict=True)]
+    return [episode for block in in_processes(record, tasks) for episode in block]
 
 
 def blocks(quality: str, steps: int, longest: int = 25_000) -> Iterator[tuple[str, int]]:
@@ -90,11 +126,17 @@ def record(environment_id: str, name: str, steps: int, seed: int) -> list[dict[s
     with gymnasium.make(environment_id) as environment:
         environment_seed, policy_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
         behavior = Behavior(environment_id, name, np.random.default_rng(policy_seed))
-        environment.reset(seed=environment_seed)
         episodes = []
-        while steps > 0:
-            episodes.append(_record_episode(environment, behavior, steps))
-            steps -= len(episodes[-1]["rewards"])
+        try:
+            environment.reset(seed=environment_seed)
+            while steps > 0:
+                episodes.append(_record_episode(environment, behavior, steps))
+                steps -= len(episodes[-1]["rewards"])
+        except Exception as error:
+            raise UserError(
+                f"{environment_id} failed in episode {len(episodes)} of {name}: "
+                f"{type(error).__name__}: {error}. Nothing is recorded."
+            ) from error
     return episodes
 
 

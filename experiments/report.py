@@ -9,10 +9,10 @@ from dawm_jax.scores import bootstrap_interval, interquartile_mean, normalized_s
 from dawm_jax.types import Dataset
 from experiments import figures
 from experiments.environments import Evaluator
+from experiments.files import write_json
 from experiments.learning import Learned
 from experiments.run import Run
 from experiments.sources import Source
-from experiments.stages import write_json
 
 
 def write(
@@ -87,12 +87,12 @@ def _learner(run: Run, entry: Learned) -> dict[str, Any]:
     return {
         "name": entry.learner,
         "source": entry.source,
+        "commit": record["commit"],
         "seeds": seeds,
         "mean": float(np.mean(scores)) if scores else None,
         "iqm": interquartile_mean(scores) if scores else None,
         "ci95": list(bootstrap_interval(sample)) if scores else None,
         "updates_per_second": record["updates_per_second"],
-        "commit": record["commit"],
         "metrics": record["metrics"],
         "curve": curve,
     }

@@ -1,12 +1,11 @@
-"""What the stages of a run share: its settings, folder, data, and the way a stage is trained."""
+"""What the stages of a run share: its settings, folder, data, keys and stages."""
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import jax
@@ -16,21 +15,11 @@ from ml_collections import ConfigDict
 from dawm_jax.data.holdout import hold_out
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.learners import DataStatistics
-from dawm_jax.training import Component, Data, train
+from dawm_jax.training import Component, Data
 from dawm_jax.types import Array, Dataset, Transition
 from experiments.components import Components, chunk_length
-from experiments.metrics import StageMetrics, StageProgress
-from experiments.stages import Checkpoints, Stage
-from experiments.versions import commit
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The end of a training stage, and what was measured on the way."""
-
-    stage: Stage
-    state: Any
-    record: dict[str, Any]  # metrics (the last chunk's means), updates_per_second, curve, commit
+from experiments.stages import Stage
+from experiments.training import Trained, train_stage
 
 
 @dataclass(frozen=True)
@@ -88,77 +77,18 @@ class Run:
         *,
         save_every: int,
         seeds: int | None = None,
-        measure: Callable[[Any], Any] | None = None,
+        measure: Callable[[Any], list[list[float]]] | None = None,
     ) -> Trained:
-        """Trains `component` from `state`, or from where an earlier run stopped, to its end.
-
-        Args:
-            save_every: updates between checkpoints.
-            seeds: how many lead the axes of state and key, or None without such an axis.
-            measure: makes, at each checkpoint, an entry of the record's curve from the state.
-        """
-        checkpoints = Checkpoints(stage.make_folder(self.workdir))
-        done, state, record = checkpoints.latest(state)
-        record = record or {
-            "curve": [],
-            "metrics": {},
-            "updates_per_second": None,
-            "commit": commit(),
-        }
-        if done == component.steps:
-            print(f"{stage.name}: found, {done} updates", flush=True)
-            checkpoints.close()
-            return Trained(stage, state, record)
-        chunks = train(
+        """Trains `component` to its end; see `training.train_stage`."""
+        return train_stage(
+            self.workdir,
+            stage,
             component,
             state,
             data,
             key,
             chunk=chunk_length(self.config, component),
-            start=done,
-            seeds=seeds is not None,
+            save_every=save_every,
+            seeds=seeds,
+            measure=measure,
         )
-        clock = _Clock(done)
-        with (
-            StageMetrics(self.workdir, stage, done) as writer,
-            StageProgress(stage.name, component.steps, done) as progress,
-        ):
-            for done, state, metrics in clock.timed(chunks):
-                writer.write(done, metrics)
-                loss = next(f"{k} {np.mean(v):.4g}" for k, v in metrics.items() if "loss" in k)
-                progress.update(done, loss, clock.rate)
-                if done % save_every and done < component.steps:
-                    continue
-                record["metrics"] = {k: float(np.mean(v)) for k, v in metrics.items()}
-                record["updates_per_second"] = clock.rate * (seeds or 1)
-                if measure:
-                    record["curve"].append({"updates": done, "returns": measure(state)})
-                checkpoints.save(done, state, record)
-        checkpoints.close()
-        return Trained(stage, state, record)
-
-
-class _Clock:
-    """Updates per second of the chunks; the first, which compiles, counts only if it is alone."""
-
-    def __init__(self, done: int):
-        self.marks = [(done, 0.0)]
-
-    def timed(
-        self, chunks: Iterator[tuple[int, Any, dict[str, Any]]]
-    ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-        spent = 0.0
-        while True:
-            begin = monotonic()
-            item = next(chunks, None)
-            if item is None:
-                return
-            spent += monotonic() - begin
-            self.marks.append((item[0], spent))
-            yield item
-
-    @property
-    def rate(self) -> float:
-        first = self.marks[1] if len(self.marks) > 2 else self.marks[0]
-        last = self.marks[-1]
-        return (last[0] - first[0]) / max(last[1] - first[1], 1e-9)

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import orbax.checkpoint as ocp
+from typing import Any
 
 from dawm_jax import __version__
-
-State = TypeVar("State")
+from experiments.files import locked
 
 
 @dataclass(frozen=True)
@@ -32,54 +30,14 @@ class Stage:
         text = json.dumps([__version__, self.name, self.settings, parents], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def make_folder(self, workdir: Path) -> Path:
-        """The folder of the stage's result, which is made if it is not there."""
+    @contextmanager
+    def folder(self, workdir: Path) -> Iterator[Path]:
+        """The folder of the stage's result, made if it is not there, for this process alone.
+
+        Raises:
+            UserError: another process is at work on the stage.
+        """
         path = workdir / "stages" / f"{self.name}-{self.fingerprint}"
         path.mkdir(parents=True, exist_ok=True)
-        return path
-
-
-class Checkpoints:
-    """The states of one training stage, with a JSON record of what was measured on the way."""
-
-    def __init__(self, folder: Path):
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=2, cleanup_tmp_directories=True, enable_async_checkpointing=False
-        )
-        self.manager = ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options)
-
-    def latest(self, template: State) -> tuple[int, State, dict[str, Any]]:
-        """The newest step, state and record; without one, 0, `template` and an empty record."""
-        step = self.manager.latest_step()
-        if step is None:
-            return 0, template, {}
-        restored = self.manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore()
-            ),
-        )
-        return step, restored["state"], restored["record"]
-
-    def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
-        self.manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
-            ),
-        )
-
-    def close(self) -> None:
-        self.manager.close()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes all of a file or nothing; it holds no NaN, which JSON has not."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes all of a file or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+        with locked(path / "lock", f"the stage {self.name}"):
+            yield path

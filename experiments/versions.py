@@ -41,7 +41,10 @@ def versions() -> dict[str, Any]:
 
 @cache
 def commit() -> str | None:
-    """The commit of the source tree, with '-dirty' for a changed one; None outside of git."""
+    """The commit of the source tree, with '-dirty' for a changed one; None outside of git.
+
+    It is asked for once: the code that runs is that of the process's start.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     describe = [*git, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:

@@ -7,7 +7,7 @@ import pytest
 
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.inverse_dynamics import InverseDynamics
-from dawm_jax.synthesis import Synthesis, rollout_transitions, synthesize
+from dawm_jax.synthesis import Synthesis, rollout_transitions, synthesize, synthesize_parts
 from dawm_jax.types import Context, Rollout
 
 
@@ -35,10 +35,10 @@ class EchoModel:
         )
 
 
-def echo(dataset, key=0, model=EchoModel(), report=lambda made: None, **settings):
+def echo(dataset, key=0, model=EchoModel(), make=synthesize, **settings):
     settings = Synthesis(**settings)
     key = jax.random.key(key)
-    return synthesize(model, None, DifferenceModel(), None, dataset, settings, key, report)
+    return make(model, None, DifferenceModel(), None, dataset, settings, key)
 
 
 def test_a_rollout_is_cut_into_transitions():
@@ -125,18 +125,32 @@ def test_every_recorded_step_is_a_context_with_its_own_action(small_dataset):
 @pytest.mark.parametrize(
     ("terminal_at", "chunk", "expected", "valid"),
     [
-        (None, 1024, [102], 102),  # 34 windows of 3 transitions
-        (None, 16, [48, 96, 102], 102),
-        (2, 16, [48, 96, 102], 68),  # 2 of each window's 3 are valid
+        (None, 1024, [34], 102),  # 34 windows of 3 transitions
+        (None, 16, [16, 32, 34], 102),
+        (2, 16, [16, 32, 34], 68),  # 2 of each window's 3 are valid
     ],
 )
-def test_count_and_report(small_dataset, terminal_at, chunk, expected, valid):
-    told = []
-    model = EchoModel(terminal_at=terminal_at)
-    transitions = echo(small_dataset, model=model, report=told.append, transitions=100, chunk=chunk)
-    assert told == expected
+def test_the_count_in_all_and_in_parts(small_dataset, terminal_at, chunk, expected, valid):
+    settings = {"model": EchoModel(terminal_at=terminal_at), "transitions": 100, "chunk": chunk}
+    transitions = echo(small_dataset, **settings)
     assert len(transitions.reward) == valid
     assert np.mean(transitions.discount == 0) == (0 if terminal_at is None else 0.5)
+    windows, parts = zip(*echo(small_dataset, make=synthesize_parts, **settings), strict=True)
+    assert list(windows) == expected
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    jax.tree.map(np.testing.assert_array_equal, joined, transitions)
+
+
+def test_parts_from_a_later_window_on_are_the_same(small_dataset):
+    settings = {"make": synthesize_parts, "transitions": 100, "chunk": 16}
+    whole = list(echo(small_dataset, **settings))
+    models = (EchoModel(), None, DifferenceModel(), None)
+    rest = synthesize_parts(
+        *models, small_dataset, Synthesis(transitions=100, chunk=16), jax.random.key(0), start=16
+    )
+    for (windows, part), (expected, same) in zip(rest, whole[1:], strict=True):
+        assert windows == expected
+        jax.tree.map(np.testing.assert_array_equal, part, same)
 
 
 def test_the_result_does_not_depend_on_the_chunk(small_dataset, small_model):

@@ -1,5 +1,6 @@
 """The training loop on a toy component, and its promises on a learner."""
 
+import re
 from dataclasses import dataclass, field
 
 import chex
@@ -12,6 +13,7 @@ from handmade import make_dataset, random_episode
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
+from dawm_jax.errors import NonFiniteError, UserError
 from dawm_jax.learners import BC, TD3BC, DataStatistics
 from dawm_jax.training import fit, train
 from dawm_jax.types import Transition
@@ -117,25 +119,67 @@ def test_a_resumed_run_equals_an_uninterrupted_one(td3bc, whole, chunks):
     chex.assert_trees_all_equal(state, whole[-1][1])
 
 
+def test_a_start_within_a_chunk_makes_what_is_left_of_it():
+    whole = results(Walk(), jnp.zeros(()), chunk=6)
+    _, halfway, _ = results(Walk(), jnp.zeros(()), chunk=2)[3]
+    ((end, state, _),) = results(Walk(), halfway, start=8, chunk=6)
+    assert end == 12
+    np.testing.assert_array_equal(state, whole[-1][1])
+
+
 @pytest.mark.parametrize("seeds", [False, True])
 def test_a_metric_that_is_not_finite_stops_the_run_and_is_named(seeds):
-    """With seeds, one of them is enough."""
+    """With seeds, one of them is enough. The state before it is handed over."""
     xs = np.stack([walk_by_hand(key) for key in (KEYS if seeds else [KEY])])
     limit = xs[:, :4].max() - 0.01  # of two chunks
     assert (xs[:, :4] > limit).any(1).sum() == 1
-    begin = int(np.argmax((xs > limit).any(0))) // 2 * 4
-    assert begin > 0
-    message = f"'room' of Walk is not finite in updates {begin} to {begin + 4}"
+    seed, call = (int(i) for i in np.argwhere(xs > limit)[0])
+    assert call > 0
+    name = f"'room' (seed {seed}, counted from 0)" if seeds else "'room'"
+    message = f"{name} of Walk is not finite in updates {2 * call + 1} to {2 * call + 2}."
     state, key = (jnp.zeros(3), KEYS) if seeds else (jnp.zeros(()), KEY)
-    with pytest.raises(FloatingPointError, match=message):
+    with pytest.raises(NonFiniteError, match=re.escape(message)) as caught:
         results(Walk(limit=float(limit)), state, key=key, seeds=seeds, chunk=4)
+    assert isinstance(caught.value, UserError)
+    assert isinstance(caught.value, FloatingPointError)
+    assert caught.value.updates == 2 * call
+    np.testing.assert_allclose(np.atleast_1d(caught.value.state), xs[:, call - 1], rtol=1e-5)
+
+
+@dataclass(frozen=True)
+class Growing(Walk):
+    """A state that overflows in its seventh update, while the metrics stay finite."""
+
+    updates_per_step: int = 1
+
+    def update(self, state, batch, key):
+        scale = state["scale"] * jnp.float32(1e6)
+        return {"scale": scale, "count": state["count"] + 1}, {"loss": jnp.float32(1.0)}
+
+
+@pytest.mark.parametrize("seeds", [False, True])
+def test_a_state_that_is_not_finite_stops_the_run_and_its_leaf_is_named(seeds):
+    state = {"scale": jnp.float32(1.0), "count": jnp.int32(0)}
+    message = r"^'state\['scale'\]' of Growing is not finite in update 7\."
+    key = KEY
+    if seeds:
+        state = {"scale": jnp.array([0.0, 0.0, 1.0]), "count": jnp.zeros(3, jnp.int32)}
+        message = message.replace("' of", "' \\(seed 2, counted from 0\\) of")
+        key = KEYS
+    chunks = train(Growing(), state, DATA, key, chunk=4, seeds=seeds)
+    assert next(chunks)[0] == 4
+    with pytest.raises(NonFiniteError, match=message) as caught:
+        next(chunks)
+    assert caught.value.updates == 6
+    assert np.isfinite(caught.value.state["scale"]).all()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"chunk": 5}, "12 updates from update 0 on cannot be made in chunks of 5"),
-        ({"chunk": 8, "start": 2}, "10 updates from update 2 on cannot be made in chunks of 8"),
+        ({"chunk": 8, "start": 2}, "12 updates from update 2 on cannot be made in chunks of 8"),
+        ({"chunk": 6, "start": 3}, "from update 3 on cannot be made in chunks of 6, 2 at a time"),
         ({"chunk": 3}, "a chunk of 3 updates is not a positive multiple of 2"),
     ],
 )

@@ -2,12 +2,12 @@ import pytest
 
 from dawm_jax.errors import UserError
 from experiments.components import build, chunk_length, names
-from experiments.configs import dawm, paper, quickstart, small
+from experiments.configs import dawm, paper, quickstart, small, tiny
 
 NAN = float("nan")
 
 
-@pytest.mark.parametrize("module", [dawm, paper, small, quickstart])
+@pytest.mark.parametrize("module", [dawm, paper, small, quickstart, tiny])
 def test_the_shipped_configs_build(module):
     build(module.get_config())
 

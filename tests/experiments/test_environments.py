@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dawm_jax.data.minari_source import load
+from dawm_jax.errors import UserError
 from experiments.environments import Evaluator, make_evaluator
 
 
@@ -55,6 +56,56 @@ def test_a_policy_sees_the_seeds_own_observations(recorded):
         return np.clip(observation[..., :1] - observation[..., 1:2], -1, 1)
 
     assert evaluator.returns(policy)[1, 0] == pytest.approx(alone.returns(policy)[0, 0])
+
+
+class Fragile(gymnasium.Wrapper):
+    """Fails in its third step, in one way or the other, or in its reset."""
+
+    def __init__(self, environment, failure):
+        super().__init__(environment)
+        self.failure, self.steps, self.closed = failure, 0, False
+
+    def reset(self, **settings):
+        self.steps = 0
+        if self.failure == "reset":
+            raise RuntimeError("cannot reset")
+        return super().reset(**settings)
+
+    def step(self, action):
+        self.steps += 1
+        observation, reward, *rest = super().step(action)
+        if self.steps == 3 and self.failure == "step":
+            raise RuntimeError("the robot fell apart")
+        if self.steps == 3 and self.failure == "reward":
+            reward = float("nan")
+        return observation, reward, *rest
+
+    def close(self):
+        self.closed = True
+        super().close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("reset", "at reset of episode 1 of seed 9: RuntimeError: cannot reset"),
+        ("step", "at step 3 of episode 1 of seed 9: RuntimeError: the robot fell apart"),
+        ("reward", "at step 3 of episode 1 of seed 9: ValueError: the reward is nan"),
+    ],
+)
+def test_an_environment_that_fails_is_named_with_episode_and_step(recorded, failure, message):
+    evaluator = Evaluator(pendulum(recorded), seeds=[4, 9], episodes=2, seed=0)
+    evaluator.environments[3] = Fragile(evaluator.environments[3], failure)
+    with pytest.raises(UserError, match=f"Pendulum-v1 failed in evaluation, {message}") as caught:
+        evaluator.returns(lambda observation: np.zeros((2, 2, 1)))
+    assert str(caught.value).endswith("the same command goes on with this evaluation.")
+
+
+def test_environments_are_closed(recorded):
+    evaluator = Evaluator(pendulum(recorded), seeds=[4], episodes=2, seed=0)
+    evaluator.environments = [Fragile(e, None) for e in evaluator.environments]
+    evaluator.close()
+    assert all(environment.closed for environment in evaluator.environments)
 
 
 def test_no_environment_no_evaluator(recorded, capsys):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from dawm_jax.errors import UserError
-from experiments import learning, models, sources
+from experiments import generation, learning, models
 from experiments.machine import check_devices, check_writable, enough_memory
 
 
@@ -66,7 +66,7 @@ def test_the_end_of_memory_says_what_to_lower():
     [
         (models.train_world_model, "lower world_model.batch_size"),
         (models.train_inverse_dynamics, "lower inverse_dynamics.batch_size"),
-        (sources._synthesize, "lower synthesis.chunk"),
+        (generation.generate, "lower synthesis.chunk"),
         (learning.train_learner, "lower seeds"),
     ],
 )

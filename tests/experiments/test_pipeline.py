@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,8 @@ import pytest
 
 from dawm_jax.errors import UserError
 from dawm_jax.scores import normalized_score
-from experiments import pipeline, run
+from experiments import pipeline, run, training
+from experiments.comparison import without_timings
 
 
 def test_results_keep_the_contract(finished):
@@ -20,6 +22,9 @@ def test_results_keep_the_contract(finished):
     assert results["synthesis"]["transitions_per_second"] > 0
     pairs = [(entry["name"], entry["source"]) for entry in results["learners"]]
     assert pairs == [(n, s) for s in ("real", "dawm") for n in ("bc", "td3bc", "iql")]
+    stages = [results[name] for name in ("world_model", "inverse_dynamics", "synthesis")]
+    commits = {entry["commit"] for entry in (*stages, *results["learners"])}
+    assert commits == {results["versions"]["commit"]}
     for entry in results["learners"]:
         low, high = entry["ci95"]
         scores = [seed["normalized_score"] for seed in entry["seeds"]]
@@ -56,25 +61,13 @@ def test_the_folder_holds_pictures_events_and_the_synthetic_data(finished):
         assert set(np.unique(stored["discount"])) <= {0.0, np.float32(0.99)}
 
 
-def without_timings(results: dict) -> dict:
-    """`results` less what differs between two runs of the same thing."""
-    if isinstance(results, dict):
-        dropped = ("config", "versions")
-        return {
-            k: without_timings(v)
-            for k, v in results.items()
-            if k not in dropped and not k.endswith("per_second")
-        }
-    return [without_timings(v) for v in results] if isinstance(results, list) else results
-
-
 def test_a_finished_run_is_found_again(finished, monkeypatch, capsys):
     config, workdir, results = finished
 
     def no_training(*args, **kwargs):
         raise AssertionError("a finished stage was trained again")
 
-    monkeypatch.setattr(run, "train", no_training)
+    monkeypatch.setattr(training, "train", no_training)
     again = pipeline.run(config, workdir)
     assert without_timings(again) == without_timings(results)
     assert "td3bc-dawm: found, 20 updates" in capsys.readouterr().out
@@ -83,7 +76,7 @@ def test_a_finished_run_is_found_again(finished, monkeypatch, capsys):
 def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
     """Every training stage is broken off after an update that no checkpoint holds."""
     config, _, results = finished
-    real_train = run.train
+    real_train = training.train
 
     def breaking(component, state, data, key, **settings):
         for item in real_train(component, state, data, key, **settings):
@@ -91,7 +84,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypa
             if settings["start"] == 0 and item[0] == 14:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "train", breaking)
+    monkeypatch.setattr(training, "train", breaking)
     again = None
     for _ in range(10):
         try:
@@ -188,6 +181,40 @@ def test_several_data_sets_are_one(recorded, config, tmp_path):
     assert results["dataset"]["transitions"] == 3_200
     low, high = results["learners"][0]["ci95"]
     assert low <= results["learners"][0]["mean"] <= high
+
+
+def test_what_a_disk_refuses_is_a_message_and_what_is_finished_stays(
+    finished, tmp_path, monkeypatch
+):
+    config, workdir, results = finished
+    copied = tmp_path / "run"
+    shutil.copytree(workdir, copied)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.report, "write_json", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            pipeline.run(config, copied)
+    monkeypatch.setattr(training, "train", lambda *args, **kwargs: iter(()))
+    assert without_timings(pipeline.run(config, copied)) == without_timings(results)
+
+
+def test_environments_are_closed_even_after_an_error(config, tmp_path, monkeypatch):
+    made = []
+
+    def failing(this, *args):
+        made.append(args[-1])
+        raise UserError("failed")
+
+    monkeypatch.setattr(pipeline, "train_learner", failing)
+    closed = []
+    monkeypatch.setattr("experiments.environments.Evaluator.close", closed.append)
+    config.sources = ("real",)
+    with pytest.raises(UserError, match="failed"):
+        pipeline.run(config, tmp_path)
+    assert closed == made
 
 
 def test_errors_come_before_any_work(config, tmp_path):

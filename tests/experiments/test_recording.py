@@ -1,9 +1,16 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import minari
 import numpy as np
 import pytest
 
 from dawm_jax.data.minari_source import load
 from dawm_jax.errors import UserError
+from experiments import recording
 from experiments.behaviors import QUALITIES, ROBOTS, Behavior
 from experiments.recording import blocks, collect, collect_missing, record
 
@@ -105,6 +112,122 @@ def test_nothing_is_recorded_where_it_cannot_be_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "local" / "below"))
     with pytest.raises(UserError, match="Set MINARI_DATASETS_PATH"):
         collect("Hopper-v5", "medium", 10)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    return tmp_path
+
+
+def broken_off(monkeypatch):
+    """Lets a recording end, so to say, when all is written but not yet in its place."""
+    write = recording._write
+
+    def killed(*args):
+        write(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "_write", killed)
+        patch.setattr(recording.shutil, "rmtree", lambda *args, **kwargs: None)
+        with pytest.raises(KeyboardInterrupt):
+            collect("Hopper-v5", "random", 40)
+
+
+def test_a_killed_recording_leaves_no_data_set_and_is_begun_again(root, monkeypatch):
+    broken_off(monkeypatch)
+    assert list(root.rglob("*.hdf5"))
+    assert not (root / "local").exists()
+    assert minari.list_local_datasets() == {}
+    assert collect("Hopper-v5", "random", 40) == "local/hopper/random-v0"
+    assert list(minari.list_local_datasets()) == ["local/hopper/random-v0"]
+    assert load("local/hopper/random-v0").transitions == 40
+    assert {path.name for path in root.iterdir()} == {"local", ".recording-hopper-random.lock"}
+
+
+def test_overwriting_puts_another_in_its_place(root):
+    collect("Hopper-v5", "random", 40)
+    collect("Hopper-v5", "random", 60, overwrite=True)
+    assert load("local/hopper/random-v0").transitions == 60
+    assert {path.name for path in root.iterdir()} == {"local", ".recording-hopper-random.lock"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("die", "was killed, perhaps for want of memory"), ("fail", "no such policy")],
+)
+def test_a_recording_process_that_fails_is_one_message(root, monkeypatch, name, message):
+    monkeypatch.setattr(recording, "blocks", lambda quality, steps: [(name, steps)])
+    monkeypatch.setattr(recording, "record", globals()[name])
+    with pytest.raises(UserError, match=message):
+        collect("Hopper-v5", "random", 40)
+    assert not (root / "local").exists()
+
+
+def die(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail(*args):
+    raise UserError("no such policy")
+
+
+def test_an_environment_that_fails_is_named(monkeypatch):
+    def step(self, action):
+        raise RuntimeError("fell apart")
+
+    monkeypatch.setattr("gymnasium.wrappers.TimeLimit.step", step)
+    with pytest.raises(UserError, match="Hopper-v5 failed in episode 0 of random: RuntimeError: f"):
+        record("Hopper-v5", "random", 10, seed=0)
+
+
+COLLECT = """
+import sys
+from experiments.recording import collect
+if __name__ == "__main__":
+    collect("Hopper-v5", "random", 10**7)
+"""
+
+
+def test_recording_processes_end_with_a_killed_parent(root):
+    script = root / "script.py"
+    script.write_text(COLLECT)
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        until(lambda: len(group(process.pid)) > 2)  # the parent, a helper, a worker
+        process.kill()
+    until(lambda: not group(process.pid))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_stops_a_recording_at_once(root, number):
+    """As Ctrl-C in a terminal is, here while the workers are still starting."""
+    flags = ["--env=Hopper-v5", "--quality=random", "--steps=100000000"]
+    command = [sys.executable, "-m", "experiments.collect", *flags]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE) as process:
+        until(lambda: len(group(process.pid)) > 2)
+        os.killpg(process.pid, number)
+        said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 128 + number
+    assert said == "stopped: nothing is recorded; the same command begins again\n"
+    until(lambda: not group(process.pid))
+    assert not (root / "local").exists()
+
+
+def group(number):
+    """The living processes of a process group."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True).stdout
+    rows = [row.split() for row in listed.splitlines()]
+    return [row for row in rows if row[0] == str(number) and row[1][0] != "Z"]
+
+
+def until(condition):
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to that in two minutes")
 
 
 def test_only_missing_local_data_sets_of_known_robots_are_collected(recorded, monkeypatch):

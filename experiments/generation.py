@@ -1,0 +1,122 @@
+"""The stage that generates the synthetic transitions: part by part, so that none is made twice."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dawm_jax.synthesis import synthesize_parts
+from dawm_jax.types import Transition
+from experiments import files
+from experiments.interruption import Interrupted, postponed
+from experiments.machine import enough_memory
+from experiments.metrics import StageProgress
+from experiments.run import Run
+from experiments.stages import Stage
+from experiments.versions import commit
+
+
+@enough_memory("synthesis.chunk or synthesis.transitions")
+def generate(
+    run: Run, stage: Stage, model_state: Any, idm_state: Any
+) -> tuple[Transition, dict[str, Any]]:
+    """The generated transitions, kept as an .npz in the environment's units, and their facts.
+
+    Raises:
+        UserError: another process is at work on the stage.
+        Interrupted: a signal asked to stop; the finished parts are kept.
+    """
+    with stage.folder(run.workdir) as folder:
+        arrays, record = folder / "transitions.npz", folder / "record.json"
+        if files.sound(arrays, stage.name) and files.sound(record, stage.name):
+            print(f"{stage.name}: found", flush=True)
+        else:
+            rate = _make_parts(run, stage.name, folder / "parts", model_state, idm_state)
+            made = _joined(sorted((folder / "parts").glob("*.npz")))
+            _write_sealed(arrays, made)
+            facts = {
+                "commit": commit(),
+                "transitions": len(made["reward"]),
+                "transitions_per_second": rate,
+                "terminal_share": float((made["discount"] == 0.0).mean()),
+                "reward_mean": float(made["reward"].mean()),
+                "file": str(arrays.relative_to(run.workdir)),
+            }
+            files.write_sealed_json(record, facts)
+        files.remove(folder / "parts")
+        fields = _read(arrays)
+        facts = json.loads(record.read_text())
+    fields["action"] = run.dataset.scale_action(fields["action"])
+    return Transition(**{name: jnp.asarray(value) for name, value in fields.items()}), facts
+
+
+def _make_parts(
+    run: Run, name: str, folder: Path, model_state: Any, idm_state: Any
+) -> float | None:
+    """Makes the parts that are not there; returns transitions a second, None if all were there.
+
+    A part is named by the number of its first window and the one after its last.
+    """
+    parts, settings = run.components, run.components.synthesis
+    steps = parts.world_model.horizon - 1
+    windows = settings.windows(parts.world_model.horizon)
+    folder.mkdir(exist_ok=True)
+    sound = list(_sound_parts(folder, name))
+    for other in set(folder.glob("*.npz")) - set(sound):
+        files.remove(other)
+    done = _end(sound[-1]) if sound else 0
+    first, started, transitions = done, monotonic(), 0
+    with postponed() as asked, StageProgress(name, windows * steps, done * steps) as progress:
+        made = synthesize_parts(
+            parts.world_model,
+            model_state,
+            parts.inverse_dynamics,
+            idm_state,
+            run.dataset,
+            settings,
+            run.key("synthesis"),
+            start=done,
+        )
+        for end, part in made:
+            fields = {**vars(part), "action": run.dataset.unscale_action(part.action)}
+            _write_sealed(folder / f"{done:09}-{end:09}.npz", jax.device_get(fields))
+            done, transitions = end, transitions + len(part.reward)
+            progress.update(done * steps)
+            if asked():
+                raise Interrupted(f"{name} up to window {done} of {windows}")
+    return transitions / (monotonic() - started) if done > first else None
+
+
+def _sound_parts(folder: Path, name: str) -> Iterator[Path]:
+    """The parts from the first window on, up to the first that is not there or damaged."""
+    end = 0
+    for path in sorted(folder.glob("*.npz")):
+        if path.name.startswith(f"{end:09}-") and files.sound(path, name):
+            yield path
+            end = _end(path)
+
+
+def _end(part: Path) -> int:
+    return int(part.stem.split("-")[1])
+
+
+def _write_sealed(path: Path, fields: dict[str, np.ndarray]) -> None:
+    files.remove(path)
+    with files.whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, **fields)
+    files.seal(path)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def _joined(parts: list[Path]) -> dict[str, np.ndarray]:
+    read = [_read(path) for path in parts]
+    return {name: np.concatenate([part[name] for part in read]) for name in read[0]}
