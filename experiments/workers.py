@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dawm_jax.errors import UserError
-from experiments.interruption import SIGNALS
+from experiments.interruption import SIGNALS, postponed
 
 
 def in_processes(function: Callable[..., Any], tasks: list[tuple[Any, ...]]) -> list[Any]:
@@ -24,7 +24,8 @@ def in_processes(function: Callable[..., Any], tasks: list[tuple[Any, ...]]) -> 
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         try:
-            with _signals_kept_from_children():
+            # A pool that a signal breaks off half started would never end.
+            with postponed(), _signals_kept_from_children():
                 results = pool.map(function, *zip(*tasks, strict=True))
             return list(results)
         except BrokenProcessPool:

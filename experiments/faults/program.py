@@ -34,8 +34,9 @@ class Program:
 
     def _read(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append((time.monotonic() - self.started, line.rstrip("\n")))
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append((time.monotonic() - self.started, line.rstrip("\n")))
 
     @property
     def output(self) -> str:
@@ -67,9 +68,8 @@ class Program:
 
     def wait(self) -> int:
         """Waits for the end; returns the exit status, negative for a signal."""
-        status = self.process.wait(TIMEOUT)
         self.reader.join(TIMEOUT)
-        return status
+        return self.process.wait(TIMEOUT)
 
     def kill(self) -> list[str]:
         """Kills the run's main process; returns the processes that outlive it, if any do."""
@@ -81,6 +81,7 @@ class Program:
         left = self._left()
         if left:
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.reader.join(TIMEOUT)
         return left
 
     def _left(self) -> list[str]:

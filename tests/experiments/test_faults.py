@@ -29,16 +29,20 @@ def copied(finished, tmp_path):
     return tmp_path / "run"
 
 
+def append(path, content):
+    path.write_bytes(path.read_bytes() + content)
+
+
 def test_every_result_is_compared(finished, copied):
     expected = results_of(finished[1])
     assert differences(expected, results_of(copied)) == []
     results = json.loads((copied / "results.json").read_text())
     results["learners"][0]["seeds"][1]["returns"][0] += 1e-12
     (copied / "results.json").write_text(json.dumps(results))
-    (copied / "metrics.jsonl").open("a").write("{}\n")
+    append(copied / "metrics.jsonl", b"{}\n")
     stages = {path.name.rpartition("-")[0]: path for path in (copied / "stages").iterdir()}
-    (stages["synthesis"] / "transitions.npz").open("ab").write(b"0")
-    (stages["bc-real"] / "curve.json").open("a").write(" ")
+    append(stages["synthesis"] / "transitions.npz", b"0")
+    append(stages["bc-real"] / "curve.json", b" ")
     shutil.rmtree(stages["iql-dawm"] / "checkpoints" / "20")
     shutil.rmtree(stages["td3bc-dawm"] / "best")
     assert differences(expected, results_of(copied)) == sorted(

@@ -206,9 +206,12 @@ def test_a_signal_to_all_processes_stops_a_recording_at_once(root, number):
     flags = ["--env=Hopper-v5", "--quality=random", "--steps=100000000"]
     command = [sys.executable, "-m", "experiments.collect", *flags]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE) as process:
-        until(lambda: len(group(process.pid)) > 2)
-        os.killpg(process.pid, number)
-        said = process.communicate(timeout=120)[1].decode()
+        try:
+            until(lambda: len(group(process.pid)) > 2)
+            os.killpg(process.pid, number)
+            said = process.communicate(timeout=120)[1].decode()
+        finally:
+            process.kill()
     assert process.returncode == 128 + number
     assert said == "stopped: nothing is recorded; the same command begins again\n"
     until(lambda: not group(process.pid))
