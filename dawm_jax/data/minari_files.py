@@ -59,7 +59,8 @@ def open_data_set(dataset_id: str, download: bool) -> minari.MinariDataset:
         )
     if not download:
         raise DatasetError(
-            f"{missing}. {there} Allow its download, or record one with experiments.collect."
+            f"{missing}. {there} Allow its download (download=true), or record one with "
+            "experiments.collect."
         )
     try:
         return minari.load_dataset(dataset_id, download=True)

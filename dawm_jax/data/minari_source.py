@@ -15,6 +15,7 @@ from dawm_jax.settings import Factor, Positive, check_value
 from dawm_jax.types import Dataset, Episodes, scale_between
 
 LARGEST = 1e15  # of a value: the squares and sums of larger ones overflow float32
+MEND = "mend the episode, or leave it out of the data set"
 SMALLEST = 1e-30  # of a scale: devices take numbers not far below it for 0
 
 
@@ -97,7 +98,7 @@ def _check_episode(
     """The episode as float32 arrays: observations (n + 1, d), actions (n, a), rewards (n,)."""
     steps = len(np.atleast_1d(episode.rewards))
     if steps == 0:
-        raise DatasetError(f"{name} has no steps: remove it from the data set.")
+        raise DatasetError(f"{name} has no steps: {MEND}.")
     arrays = {
         "observations": (episode.observations, (steps + 1, *observation_space.shape)),
         "actions": (episode.actions, (steps, *action_space.shape)),
@@ -109,14 +110,18 @@ def _check_episode(
     for field, (value, shape) in arrays.items():
         value = np.asarray(value)
         if value.shape != shape:
-            raise DatasetError(f"{name} has {field} of shape {value.shape}, expected {shape}.")
+            raise DatasetError(
+                f"{name} has {field} of shape {value.shape}, expected {shape}: {MEND}."
+            )
         if value.dtype.kind not in "biuf":
-            raise DatasetError(f"{name} has {field} of type {value.dtype}, expected numbers.")
+            raise DatasetError(
+                f"{name} has {field} of type {value.dtype}, expected numbers: {MEND}."
+            )
         with np.errstate(over="ignore"):
             value = value.reshape(len(value), -1).astype(np.float32)
         if not np.isfinite(value).all():
             row = int(np.argwhere(~np.isfinite(value))[0][0])
-            raise DatasetError(f"{name} has a non-finite value in {field} at step {row}.")
+            raise DatasetError(f"{name} has a non-finite value in {field} at step {row}: {MEND}.")
         if (np.abs(value) > LARGEST).any():
             row = int(np.argwhere(np.abs(value) > LARGEST)[0][0])
             raise DatasetError(
