@@ -210,7 +210,9 @@ def test_environments_are_closed_even_after_an_error(config, tmp_path, monkeypat
 
     monkeypatch.setattr(pipeline, "train_learner", failing)
     closed = []
-    monkeypatch.setattr("experiments.environments.Evaluator.close", closed.append)
+    monkeypatch.setattr(
+        "experiments.environments.Evaluator.close", lambda this: closed.append(this)
+    )
     config.sources = ("real",)
     with pytest.raises(UserError, match="failed"):
         pipeline.run(config, tmp_path)
@@ -247,6 +249,6 @@ def test_a_data_set_of_shorter_episodes_than_a_window_is_told_before_training(
     load_with(monkeypatch, terminated=np.array([False]), lengths=np.array([2]))
     config.held_out = 0.0
     config.sources = ("dawm",)
-    monkeypatch.setattr(run, "train", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(training, "train", lambda *args, **kwargs: pytest.fail("trained"))
     with pytest.raises(UserError, match=r"no episode of .* holds a window of 4 states"):
         pipeline.run(config, tmp_path / "new")
