@@ -5,10 +5,11 @@ python -m experiments.main --config=experiments/configs/quickstart.py
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from experiments import interruption
 from experiments.config_files import check, explain
@@ -37,7 +38,8 @@ def parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def main(_: list[str]) -> None:
+def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
+    """Calls `walk` with the config and the run's folder; mistakes and signals are one message."""
     if not DEBUG.value:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else each retry of a download is told
     # Libraries log the errors that they raise; one short message is enough.
@@ -48,10 +50,9 @@ def main(_: list[str]) -> None:
     with interruption.handled():
         # Here, because the processes that record data import this module and need none of it.
         from dawm_jax.errors import UserError
-        from experiments import pipeline
 
         try:
-            pipeline.run(CONFIG.value, Path(workdir))
+            walk(CONFIG.value, Path(workdir))
         except UserError as error:
             if DEBUG.value:
                 raise
@@ -62,6 +63,16 @@ def main(_: list[str]) -> None:
                 f"stopped: {kept} is kept in {workdir}; the same command goes on", file=sys.stderr
             )
             raise SystemExit(stop.status) from None
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    from experiments import pipeline  # as above
+
+    pipeline.run(config, workdir)
+
+
+def main(_: list[str]) -> None:
+    launch(run)
 
 
 if __name__ == "__main__":

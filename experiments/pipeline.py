@@ -33,11 +33,28 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             training; or memory, the disk, an environment or the numbers fail on the way. What is
             finished stays.
     """
-    with disk_errors_explained(workdir):
-        return _walk(config, workdir)
+    with disk_errors_explained(workdir), ExitStack() as stack:
+        this = prepare(config, workdir)
+        seeds = range(config.seed, config.seed + config.seeds)
+        episodes = config.evaluation_episodes
+        evaluator = make_evaluator(this.dataset, list(seeds), episodes, config.seed)
+        if evaluator:
+            stack.callback(evaluator.close)
+        sources = {name: SOURCES[name](this) for name in names(config.sources)}
+        learned = [
+            train_learner(this, learner, source, sources[source], evaluator)
+            for source in sources
+            for learner in this.components.learners
+        ]
+        return report.write(this, sources, learned, evaluator)
 
 
-def _walk(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def prepare(config: ConfigDict, workdir: Path) -> Run:
+    """The run that a config describes, with its data, before anything is trained.
+
+    Raises:
+        UserError: the config, the data or the machine cannot be used.
+    """
     components = build(config)
     for name in names(config.sources):
         require_choice("source", name, SOURCES)
@@ -61,16 +78,4 @@ def _walk(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
     write_json(workdir / "versions.json", versions())
-    seeds = range(config.seed, config.seed + config.seeds)
-    this = Run(config, components, workdir, dataset)
-    with ExitStack() as stack:
-        evaluator = make_evaluator(dataset, list(seeds), config.evaluation_episodes, config.seed)
-        if evaluator:
-            stack.callback(evaluator.close)
-        sources = {name: SOURCES[name](this) for name in names(config.sources)}
-        learned = [
-            train_learner(this, learner, source, sources[source], evaluator)
-            for source in sources
-            for learner in components.learners
-        ]
-        return report.write(this, sources, learned, evaluator)
+    return Run(config, components, workdir, dataset)

@@ -1,4 +1,4 @@
-"""Renews the README's result tables from the result files they name.
+"""Renews the README's tables from the result files that they name.
 
 python -m experiments.readme
 """
@@ -7,20 +7,29 @@ import json
 import re
 from pathlib import Path
 
-from experiments.report import provenance, table
+from experiments import tables
 
 ROOT = Path(__file__).parent.parent
-TABLE = re.compile(r"(<!-- table: (?P<file>\S+) -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
+BEGIN, END = (
+    r"<!-- (?P<kind>scores|fidelity|ablation): (?P<files>[^>]+) -->\n",
+    "<!-- end of table -->",
+)
+MARKED = re.compile(f"({BEGIN}).*?(?={END})", re.DOTALL)
 
 
 def renewed(text: str) -> str:
-    """`text` with the table of each marked result file."""
+    """`text` with the table of each marked result file, or files."""
 
     def render(match: re.Match[str]) -> str:
-        results = json.loads((ROOT / match["file"]).read_text())
-        return f"{match[1]}{table(results)}\n\n{provenance(results)}\n"
+        results = [json.loads((ROOT / name).read_text()) for name in match["files"].split()]
+        if match["kind"] == "fidelity":
+            table = tables.fidelity(results)
+        else:
+            table = getattr(tables, match["kind"])(results[0])
+        origin = " ".join(dict.fromkeys(tables.provenance(each) for each in results))
+        return f"{match[1]}{table}\n\n{origin}\n"
 
-    return TABLE.sub(render, text)
+    return MARKED.sub(render, text)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from experiments.files import write_json
 from experiments.learning import Learned
 from experiments.run import Run
 from experiments.sources import Source
+from experiments.tables import scores
 
 
 def write(
@@ -34,7 +35,7 @@ def write(
     results["learners"] = [_learner(run, entry) for entry in learned]
     write_json(run.workdir / "results.json", results)
     pictures = figures.draw(run.workdir, results, run.dataset, list(sources.values()))
-    print(table(results))
+    print(scores(results))
     print(f"\n{run.workdir / 'results.json'}; {', '.join(p.name for p in pictures)} beside it")
     return results
 
@@ -109,60 +110,6 @@ def _scores(dataset: Dataset, returns: list[list[float]]) -> list[float]:
     return [float(np.mean(s)) for row in returns if (s := _episode_scores(dataset, row))]
 
 
-def table(results: dict[str, Any]) -> str:
-    """The final policies as Markdown: yardsticks first, then a row for each learner and source."""
-    config, dataset = results["config"], results["dataset"]
-    rows = [("data, mean episode", "", dataset["return_mean"], dataset["score_mean"], None, None)]
-    if results.get("random_score") is not None:
-        rows.insert(0, ("random actions", "", None, results["random_score"], None, None))
-    for entry in results["learners"]:
-        returns = [value for seed in entry["seeds"] for value in seed["returns"]]
-        mean_return = float(np.mean(returns)) if returns else None
-        scores = (entry["mean"], entry["iqm"], entry["ci95"])
-        rows.append((entry["name"], entry["source"], mean_return, *scores))
-    where = f"on {dataset['environment']}" if dataset["environment"] else "that were not evaluated"
-    lines = [
-        f"Final policies {where} after {config['updates']:,} updates on {dataset['id']}, "
-        f"{config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
-        "",
-        "| learner | source | mean return | normalized score | interquartile mean | "
-        "95 % interval of the mean |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, source, *numbers, interval in rows:
-        shown = ["" if value is None else f"{value:.1f}" for value in numbers]
-        spread = "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
-        lines.append("| " + " | ".join((name, source, *shown, spread)) + " |")
-    for paragraph in (source_effects(results["learners"]), score_note(dataset)):
-        lines += ["", paragraph] if paragraph else []
-    return "\n".join(lines)
-
-
-def source_effects(learners: list[dict[str, Any]]) -> str | None:
-    """What generated transitions change: each seed's difference to the recorded data alone."""
-    real = {entry["name"]: _seed_scores(entry) for entry in learners if entry["source"] == "real"}
-    effects = []
-    for entry in learners:
-        scores, alone = _seed_scores(entry), real.get(entry["name"])
-        if entry["source"] == "real" or not scores or not alone or len(scores) == 1:
-            continue
-        difference = np.subtract(scores, alone)
-        low, high = bootstrap_interval(difference)
-        change = f"{difference.mean():+.1f} ({low:+.1f} to {high:+.1f})"
-        effects.append(f"{entry['name']}, {entry['source']} {change}")
-    if not effects:
-        return None
-    return (
-        "Difference of score to the recorded data alone, seed by seed, with its 95 % interval: "
-        f"{'; '.join(effects)}."
-    )
-
-
-def _seed_scores(entry: dict[str, Any]) -> list[float]:
-    scores = [seed["normalized_score"] for seed in entry["seeds"]]
-    return scores if None not in scores else []
-
-
 def score_note(dataset: dict[str, Any]) -> str | None:
     """What the normalized scores of a data set can be compared with."""
     environment = dataset["environment"]
@@ -171,14 +118,4 @@ def score_note(dataset: dict[str, Any]) -> str | None:
     return (
         f"Scores from 0 to 100 by the data set's reference returns, on {environment}: not "
         "comparable with D4RL's v2 tables, whose rewards and physics differ."
-    )
-
-
-def provenance(results: dict[str, Any]) -> str:
-    """Where a table's numbers come from."""
-    versions = results["versions"]
-    return (
-        f"Commit {(versions['commit'] or 'unknown')[:12]}, jax {versions['jax']}, mujoco "
-        f"{versions['mujoco']}, {versions['device']} ({versions['cpu_cores']} cores, "
-        f"{versions['platform']})."
     )

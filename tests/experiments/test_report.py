@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dawm_jax.scores import bootstrap_interval
-from experiments.report import score_note, source_effects
+from experiments.report import score_note
+from experiments.tables import source_effects
 
 
 def entry(name, source, scores):

@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from experiments import ablation, tables
+from experiments.components import build
+
+
+@pytest.fixture(scope="module")
+def results(finished, tmp_path_factory):
+    """Two kinds of tiny world models, and another way to sample from the first."""
+    config, workdir, _ = finished
+    out = tmp_path_factory.mktemp("ablation") / "ablation.json"
+    with pytest.MonkeyPatch.context() as patch:
+        states = {"world_model.observation_target": "absolute"}
+        patch.setattr(ablation, "TRAINED", {"increments, x0": {}, "states, x0": states})
+        patch.setattr(ablation, "SAMPLED", {"DDIM": {"synthesis.sampler": "ddim"}})
+        ablation.ablate(config, workdir, out)
+    return json.loads(out.read_text())
+
+
+def test_every_kind_is_measured(results, finished):
+    first, states, ddim = results["rows"]
+    run = finished[2]
+    assert first["fidelity"] == run["synthesis"]["fidelity"]
+    assert first["world_model"] == ddim["world_model"] == run["world_model"]
+    assert states["world_model"]["loss"] != first["world_model"]["loss"]
+    figures = [row["fidelity"]["states"]["world_model"]["pooled"] for row in results["rows"]]
+    assert len({tuple(shares) for shares in figures}) == 3
+    yardsticks = [row["fidelity"]["states"]["one_step"] for row in results["rows"]]
+    assert yardsticks[0] == yardsticks[1] == yardsticks[2]
+
+
+def test_its_table_has_a_row_for_each(results):
+    *_, first, states, ddim = tables.ablation(results).splitlines()
+    shares = results["rows"][1]["fidelity"]["states"]["world_model"]["pooled"]
+    assert f"| {shares[0]:.3f} / {shares[-1]:.3f} |" in states
+    assert first.startswith("| increments, x0 |")
+    assert ddim.startswith("| DDIM |")
+    assert len({row.count("|") for row in (first, states, ddim)}) == 1
+
+
+def test_the_fidelity_of_runs_is_a_table(finished):
+    results = finished[2]
+    (row,) = tables.fidelity([results]).splitlines()[2:]
+    report = results["synthesis"]["fidelity"]
+    simulated = report["simulator"]["changes"]["world_model"]["pooled"]
+    assert row.startswith(
+        f"| {results['dataset']['id']} | {simulated[0]:.3f} / {simulated[-1]:.3f} |"
+    )
+    assert f"{report['variance_ratio']['world_model']['pooled']:.2f} |" in row
+
+
+@pytest.mark.parametrize("kinds", [ablation.TRAINED, ablation.SAMPLED])
+def test_the_kinds_are_settings_of_a_config(finished, kinds):
+    for changes in kinds.values():
+        config = finished[0].copy_and_resolve_references()
+        config.update_from_flattened_dict(changes)
+        build(config)
