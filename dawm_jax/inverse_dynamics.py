@@ -10,7 +10,7 @@ from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
 from dawm_jax.networks.blocks import MLP
-from dawm_jax.optimization import adam, gradient_step
+from dawm_jax.optimization import ModelSettings, gradient_step
 from dawm_jax.settings import BatchSize, Count, Dropout, LearningRate, Width, check_settings
 from dawm_jax.types import Array, Transition
 
@@ -26,24 +26,11 @@ class InverseDynamicsState(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class InverseDynamics:
+class InverseDynamics(ModelSettings):
     """An MLP from a state and the scaled change to the next one to the action between them."""
 
     hidden: tuple[Width, ...] = (512, 512, 512)
     dropout: Dropout = 0.0
-    learning_rate: LearningRate = 1e-3
-    final_learning_rate: LearningRate = 1e-5
-    batch_size: BatchSize = 256
-    steps: Count = 10_000
-
-    updates_per_step = 1
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        return (self.batch_size,)
 
     def init(self, key: Array, transitions: Transition) -> InverseDynamicsState:
         """A new model with normalizers fitted to `transitions`."""
@@ -90,10 +77,6 @@ class InverseDynamics:
     ) -> Array:
         change = state.change.normalize(next_observation - observation)
         return jnp.concatenate([state.observation.normalize(observation), change], axis=-1)
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        return adam(self.learning_rate, self.final_learning_rate, self.steps)
 
     def _network(self, action_dim: int) -> MLP:
         return MLP((*self.hidden, action_dim), dropout=self.dropout)

@@ -11,7 +11,7 @@ from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
 from dawm_jax.networks.blocks import MLP
-from dawm_jax.optimization import adam, gradient_step
+from dawm_jax.optimization import ModelSettings, gradient_step
 from dawm_jax.settings import BatchSize, Count, LearningRate, Width, check_settings
 from dawm_jax.types import Array, Transition
 
@@ -26,23 +26,10 @@ class OneStepState(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class OneStepModel:
+class OneStepModel(ModelSettings):
     """An MLP from a state and an action to mean and deviation of the next change and reward."""
 
     hidden: tuple[Width, ...] = (256, 256)
-    learning_rate: LearningRate = 1e-3
-    final_learning_rate: LearningRate = 1e-5
-    batch_size: BatchSize = 256
-    steps: Count = 10_000
-
-    updates_per_step = 1
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        return (self.batch_size,)
 
     def init(self, key: Array, transitions: Transition) -> OneStepState:
         """A new model with normalizers fitted to `transitions`."""
@@ -107,10 +94,6 @@ class OneStepModel:
         size = state.outcome.low.shape[-1]
         mean, log_std = jnp.split(self._network(size).apply(params, inputs), 2, axis=-1)
         return mean, jnp.clip(log_std, -5.0, 2.0)
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        return adam(self.learning_rate, self.final_learning_rate, self.steps)
 
     def _network(self, outcomes: int) -> MLP:
         return MLP((*self.hidden, 2 * outcomes))

@@ -1,10 +1,13 @@
 """Gradient steps, and the optimizer of the models."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import optax
+
+from dawm_jax.settings import BatchSize, Count, LearningRate, check_settings
 
 
 def gradient_step(
@@ -25,9 +28,29 @@ def gradient_step(
     return optax.apply_updates(params, updates), opt_state, value, gradient
 
 
-def adam(
-    learning_rate: float, final_learning_rate: float, steps: int
-) -> optax.GradientTransformation:
-    """Adam with a cosine decay over `steps`; equal learning rates keep it constant."""
-    alpha = final_learning_rate / learning_rate
-    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps, alpha))
+@dataclass(frozen=True)
+class ModelSettings:
+    """How a model is fitted: by Adam with a cosine decay; equal learning rates keep it constant.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
+
+    learning_rate: LearningRate = 1e-3
+    final_learning_rate: LearningRate = 1e-5
+    batch_size: BatchSize = 256
+    steps: Count = 10_000  # gradient steps
+
+    updates_per_step = 1
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return (self.batch_size,)
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        alpha = self.final_learning_rate / self.learning_rate
+        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps, alpha))

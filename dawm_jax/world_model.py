@@ -20,7 +20,7 @@ from dawm_jax.diffusion.samplers import Sampling, sample
 from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
 from dawm_jax.errors import require, require_choice
 from dawm_jax.networks.temporal_unet import TemporalUNet
-from dawm_jax.optimization import adam, gradient_step
+from dawm_jax.optimization import ModelSettings, gradient_step
 from dawm_jax.settings import (
     BatchSize,
     Count,
@@ -50,7 +50,7 @@ class ModelState(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class WorldModel:
+class WorldModel(ModelSettings):
     """The settings of a world model and the pure functions they define.
 
     The defaults are small enough for a CPU. They predict the clean change from each state to the
@@ -69,18 +69,12 @@ class WorldModel:
     parameterization: str = "x0"
     diffusion_steps: Few = 5  # K
     condition_dropout: Dropout = 0.25
-    learning_rate: LearningRate = 1e-3
-    final_learning_rate: LearningRate = 1e-5
-    batch_size: BatchSize = 256
-    steps: Count = 10_000  # gradient steps
     ema_decay: Share = 0.99
     ema_every: Count = 10
     ema_start: CountOrZero = 1_000  # until this step the average is the parameters themselves
 
-    updates_per_step = 1
-
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         require(bool(self.multipliers), "WorldModel.multipliers is empty; name one for each level")
         require(
             self.ema_every <= self.steps,
@@ -107,10 +101,6 @@ class WorldModel:
             "WorldModel.observation_normalizer 'quantile' is for absolute states; use 'standard' "
             "or 'minmax' for changes",
         )
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        return (self.batch_size,)
 
     def init(self, key: Array, windows: WindowSet) -> ModelState:
         """A new model with normalizers fitted to `windows`."""
@@ -211,10 +201,6 @@ class WorldModel:
         return self._network(x.shape[-1]).apply(
             params, inputs, step, context.return_to_go, keep, context.action
         )
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        return adam(self.learning_rate, self.final_learning_rate, self.steps)
 
     @property
     def _signal_rate(self) -> np.ndarray:
