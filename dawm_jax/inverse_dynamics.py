@@ -11,7 +11,7 @@ from flax import struct
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.optimization import ModelSettings, gradient_step
-from dawm_jax.settings import BatchSize, Count, Dropout, LearningRate, Width, check_settings
+from dawm_jax.settings import Dropout, Width
 from dawm_jax.types import Array, Transition
 
 

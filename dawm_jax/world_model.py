@@ -22,15 +22,12 @@ from dawm_jax.errors import require, require_choice
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from dawm_jax.optimization import ModelSettings, gradient_step
 from dawm_jax.settings import (
-    BatchSize,
     Count,
     CountOrZero,
     Dropout,
     Few,
-    LearningRate,
     Share,
     Width,
-    check_settings,
     check_value,
 )
 from dawm_jax.types import Array, Context, Rollout, Window

@@ -150,7 +150,8 @@ def fidelity(report: dict[str, Any]) -> plt.Figure:
         axes.set_title(title)
         axes.set_xlabel("step of the window")
         axes.set_ylabel("share explained")
-        axes.set_ylim(max(axes.get_ylim()[0], -0.1), 1.02)  # below 0 is worse than the mean
+        low = min(max(axes.get_ylim()[0], -0.1), 0.99)  # below 0 is worse than the mean
+        axes.set_ylim(low, 1.0 + 0.03 * (1.0 - low))
     _bars(grid[1, 0], {n: r["dimensions"] for n, r in report["variance_ratio"].items()})
     grid[1, 0].set_title("variance of states, generated / recorded")
     grid[1, 0].set_xlabel("observation")
@@ -158,7 +159,7 @@ def fidelity(report: dict[str, Any]) -> plt.Figure:
     _bars(grid[1, 1], actions)
     grid[1, 1].set_title("actions inferred, share of variance explained")
     grid[1, 1].set_xlabel("action")
-    grid[1, 1].set_ylim(max(grid[1, 1].get_ylim()[0], -0.1), 1.02)
+    grid[1, 1].set_ylim(max(grid[1, 1].get_ylim()[0], -0.1), 1.03)
     if report["returns"]:
         own, *others = report["returns"]
         columns = {
@@ -172,7 +173,7 @@ def fidelity(report: dict[str, Any]) -> plt.Figure:
         grid[1, 2].set_ylabel("obtained in imagined episodes")
     for axes in grid.flat:
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize="small", loc="lower right")
+            axes.legend(fontsize="small", loc="lower left")
     return figure
 
 
