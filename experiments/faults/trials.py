@@ -143,9 +143,9 @@ class Campaign:
         program = self._at(trial, self._moments(trial, 1)[0])
         if program:
             os.killpg(program.process.pid, asked)  # as a terminal does, to all processes
-            status = program.wait()
-            if status != 0:  # it was not at its end already
-                trial.faults.append(program.moment())
+            status, moment = program.wait(), program.moment()
+            if moment["in"] in self.order:  # else it was at its end already
+                trial.faults.append(moment)
                 trial.expect(status == 128 + asked, f"stopped with status {status}", program)
                 trial.expect("the same command goes on" in program.output, "no word", program)
                 trial.expect("Traceback" not in program.output, "a traceback", program)
