@@ -12,6 +12,7 @@ from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import LEARNERS, Learner
 from dawm_jax.one_step_model import OneStepModel
 from dawm_jax.settings import (
+    BatchSize,
     Between,
     Count,
     CountOrZero,
@@ -58,6 +59,19 @@ class General:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """How much is measured of the models, on held-out episodes."""
+
+    windows: BatchSize = 4096  # compared with recorded ones
+    judged: BatchSize = 1024  # of them, in the simulator
+    episodes: BatchSize = 64  # imagined for each return asked for
+    steps: Count = 240  # of such an episode, rounded down to whole windows
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
 class Components:
     """The parts that a config describes."""
 
@@ -65,6 +79,7 @@ class Components:
     inverse_dynamics: InverseDynamics
     one_step_model: OneStepModel
     synthesis: Synthesis
+    measurement: Measurement
     learners: dict[str, Learner]
 
 
@@ -75,7 +90,8 @@ def build(config: ConfigDict) -> Components:
         UserError: a value is out of range, or names an unknown part.
     """
     general = {f.name for f in fields(General)}
-    blocks = {"world_model", "inverse_dynamics", "one_step_model", "synthesis", *LEARNERS}
+    models = {"world_model", "inverse_dynamics", "one_step_model"}
+    blocks = {*models, "synthesis", "measurement", *LEARNERS}
     for name in config:
         require_choice("setting", name, general | blocks)
     for name in (*general, *blocks):
@@ -89,6 +105,7 @@ def build(config: ConfigDict) -> Components:
         inverse_dynamics=_part(config, "inverse_dynamics", InverseDynamics),
         one_step_model=_part(config, "one_step_model", OneStepModel),
         synthesis=_part(config, "synthesis", Synthesis),
+        measurement=_part(config, "measurement", Measurement),
         learners={
             name: _part(config, name, LEARNERS[name], steps=config.updates)
             for name in names(config.learners)

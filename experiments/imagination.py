@@ -22,12 +22,8 @@ from experiments.judgement import Imagined, Infer
 from experiments.run import Run
 from experiments.simulator import make_simulator
 
-COMPARED = 4096  # held-out windows
-JUDGED = 1024  # of them, in the simulator
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # of the data's return-to-go, to ask for
-EPISODES, STEPS = 64, 240  # imagined for each return asked for, and how long
 SAMPLING = tuple(field.name for field in fields(Sampling))  # the settings that matter here
-SIZES = (COMPARED, JUDGED, QUANTILES, EPISODES, STEPS)
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ def compare(run: Run, states: States, windows: WindowSet) -> tuple[Window, Rollo
         windows,
         run.key("measure"),
         run.components.synthesis,
-        COMPARED,
+        run.components.measurement.windows,
     )
 
 
@@ -67,7 +63,8 @@ def measure(
         return np.asarray(predict(states.inverse_dynamics, observation, following))
 
     imagined = _imagined(run, states, window, rollout, infer)
-    judged = {name: one.first(JUDGED) for name, one in imagined.items()}
+    count = run.components.measurement.judged
+    judged = {name: one.first(count) for name, one in imagined.items()}
     flags = rollout.terminal[:, 1:]
     simulator = make_simulator(run.dataset)
     held_out = to_transitions(run.splits[1])
@@ -88,7 +85,7 @@ def measure(
         "terminals": {
             "windows": terminal_agreement(window.terminal[:, -1], flags.any(axis=1)),
             "rule": simulator
-            and judgement.terminals_by_rule(simulator, judged["world_model"], flags[:JUDGED]),
+            and judgement.terminals_by_rule(simulator, judged["world_model"], flags[:count]),
         },
         "returns": _returns(run, states, windows),
     }
@@ -137,19 +134,19 @@ def _returns(run: Run, states: States, windows: WindowSet) -> list[dict[str, Any
 
     The first entry asks for what was recorded from each state, the others for a quantile of all.
     """
-    model = run.components.world_model
+    model, sizes = run.components.world_model, run.components.measurement
     if model.horizon < 3:
         return None  # a window would not reach beyond its first action
     dataset = run.dataset
     pick_key, key = jax.random.split(run.key("returns"))
-    starts = jax.random.randint(pick_key, (EPISODES,), 0, len(windows.starts))
+    starts = jax.random.randint(pick_key, (sizes.episodes,), 0, len(windows.starts))
     context = windows.at(starts).context
     acted = np.asarray(dataset.episodes.steps_left) > 0
     to_go = np.asarray(dataset.episodes.return_to_go)[acted] / dataset.return_scale
     entries = []
     for quantile in (None, *QUANTILES):
         if quantile is not None:
-            asked = jnp.full(EPISODES, np.quantile(to_go, quantile), jnp.float32)
+            asked = jnp.full(sizes.episodes, np.quantile(to_go, quantile), jnp.float32)
             context = context.replace(return_to_go=asked)
         obtained = imagined_return(
             model,
@@ -161,14 +158,14 @@ def _returns(run: Run, states: States, windows: WindowSet) -> list[dict[str, Any
             dataset.return_scale,
             key,
             run.components.synthesis,
-            STEPS // (model.horizon - 2),
+            max(1, sizes.steps // (model.horizon - 2)),
         )
         entries.append(
             {
                 "quantile": quantile,
                 "asked": float(context.return_to_go.mean()),
                 "obtained": float(obtained.mean()),
-                "standard_error": float(obtained.std() / np.sqrt(EPISODES)),
+                "standard_error": float(obtained.std() / np.sqrt(sizes.episodes)),
             }
         )
     return entries

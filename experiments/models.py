@@ -62,7 +62,8 @@ def measure(
     drawn = asdict(run.components.synthesis)
     sampling = {name: drawn[name] for name in imagination.SAMPLING}
     parents = (world_model.stage, inverse_dynamics.stage, one_step.stage)
-    stage = Stage("fidelity", [sampling, imagination.SIZES], parents)
+    sizes = [asdict(run.components.measurement), imagination.QUANTILES]
+    stage = Stage("fidelity", [sampling, *sizes], parents)
     with stage.folder(run.workdir) as folder:
         record = folder / "record.json"
         if not files.sound(record, stage.name):

@@ -23,6 +23,7 @@ from dawm_jax.learners import LEARNERS
 from dawm_jax.one_step_model import OneStepModel
 from dawm_jax.synthesis import Synthesis
 from dawm_jax.world_model import WorldModel
+from experiments.components import Measurement
 
 
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
@@ -51,6 +52,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.inverse_dynamics = _block(InverseDynamics(steps=50_000))
     config.one_step_model = _block(OneStepModel(steps=50_000))  # a yardstick, not for learners
     config.synthesis = _block(Synthesis(transitions=5_000_000, chunk=16_384))
+    config.measurement = _block(Measurement())
     for name, learner in LEARNERS.items():
         config[name] = _block(learner())
         del config[name].steps

@@ -23,6 +23,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.inverse_dynamics.update(steps=20, hidden=(16,), batch_size=16)
     config.one_step_model.update(steps=20, hidden=(16,), batch_size=16)
     config.synthesis.update(transitions=300, chunk=32)
+    config.measurement.update(windows=64, judged=32, episodes=4, steps=8)
     for name in ("bc", "td3bc", "iql"):
         config[name].update(hidden=(16, 16), batch_size=16)
     return config
