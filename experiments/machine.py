@@ -1,6 +1,8 @@
 """What a run needs of the machine, checked early: devices, memory, a folder to write to."""
 
+import hashlib
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +45,28 @@ def check_writable(folder: Path) -> None:
         raise UserError(
             f"nothing can be written to {folder}: {error.strerror}. Give another folder"
         ) from error
+
+
+def keep_compiled() -> None:
+    """Has JAX keep what it compiles for later runs, in the user's cache folder.
+
+    Unless JAX_COMPILATION_CACHE_DIR names another, or JAX_ENABLE_COMPILATION_CACHE is false.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = caches / "dawm_jax" / "compiled" / _processor()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _processor() -> str:
+    """Names the instructions that programs are compiled for: machines may share the folder."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else [platform.processor()]
+    described = sorted({line for line in lines if line.lower().startswith(("flags", "features"))})
+    digest = hashlib.sha256("".join(described).encode()).hexdigest()[:8]
+    return f"{platform.machine()}-{digest}"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from experiments.disk import disk_errors_explained
 from experiments.environments import make_evaluator
 from experiments.files import write_json
 from experiments.learning import train_learner
-from experiments.machine import check_devices, check_writable, enough_memory
+from experiments.machine import check_devices, check_writable, enough_memory, keep_compiled
 from experiments.recording import collect_missing
 from experiments.run import Run
 from experiments.sources import SOURCES
@@ -60,6 +60,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Run:
         require_choice("source", name, SOURCES)
     require(bool(names(config.sources)), "config.sources is empty; name at least one source")
     check_devices()
+    keep_compiled()
     check_writable(workdir)
     collect_missing(config.dataset, config.collect_steps)
     with enough_memory("the number of steps in the data set"):

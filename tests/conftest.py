@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 
 import jax
@@ -8,9 +9,14 @@ from experiments.recording import collect
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Programs that several tests build are compiled once; nothing outlives the session."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    """Programs that several tests or processes build are compiled once, for this session."""
+    for name, value in {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("xla")),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the programs that tests start
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from dawm_jax.types import Dataset, Episodes
+from dawm_jax.types import Array, Dataset, Episodes
 
 
 def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
@@ -13,14 +15,18 @@ def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
     rows = np.concatenate(
         [np.arange(first[e], first[e] + dataset.lengths[e] + 1) for e in episodes]
     )
-    arrays = {name: value[rows] for name, value in vars(dataset.episodes).items()}
     return replace(
         dataset,
-        episodes=Episodes(**arrays),
+        episodes=_rows(dataset.episodes, jnp.asarray(rows)),
         lengths=dataset.lengths[episodes],
         returns=dataset.returns[episodes],
         terminated=dataset.terminated[episodes],
     )
+
+
+@jax.jit
+def _rows(episodes: Episodes, rows: Array) -> Episodes:
+    return jax.tree.map(lambda leaf: leaf[rows], episodes)
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset | None]:

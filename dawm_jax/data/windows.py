@@ -1,5 +1,7 @@
 """Windows of T states, and one-step transitions, cut from episodes on the device."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +35,7 @@ def window_starts(
     return (np.repeat(first_row, count) + within).astype(np.int32)
 
 
+@partial(jax.jit, static_argnames="horizon")
 def cut_windows(
     episodes: Episodes, starts: Array, horizon: int, return_scale: float | Array
 ) -> Window:
@@ -95,14 +98,19 @@ class WindowSet(struct.PyTreeNode):
 
 def to_transitions(dataset: Dataset) -> Transition:
     """Every recorded step. A truncated episode's last step keeps its bootstrap."""
-    episodes = dataset.episodes
-    row = jnp.asarray(np.flatnonzero(np.asarray(episodes.steps_left)))
+    row = np.flatnonzero(np.asarray(dataset.episodes.steps_left))
+    return _steps(dataset.episodes, jnp.asarray(row), dataset.discount)
+
+
+@jax.jit
+def _steps(episodes: Episodes, row: Array, discount: float) -> Transition:
+    """The steps from the rows `row` (N,) to the next ones."""
     terminal = episodes.terminated[row] & (episodes.steps_left[row] == 1)
     return Transition(
         observation=episodes.observation[row],
         action=episodes.action[row],
         reward=episodes.reward[row],
-        discount=jnp.where(terminal, 0.0, dataset.discount).astype(jnp.float32),
+        discount=jnp.where(terminal, 0.0, discount).astype(jnp.float32),
         next_observation=episodes.observation[row + 1],
         real=jnp.ones(len(row), bool),
     )

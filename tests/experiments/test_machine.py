@@ -1,10 +1,13 @@
+import platform
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from dawm_jax.errors import UserError
 from experiments import generation, learning, models
-from experiments.machine import check_devices, check_writable, enough_memory
+from experiments.machine import check_devices, check_writable, enough_memory, keep_compiled
 
 
 def test_a_device_that_is_not_there_is_told_with_those_that_are(monkeypatch):
@@ -80,3 +83,21 @@ def test_every_stage_says_what_to_lower(stage, message):
     others = stage.__wrapped__.__code__.co_argcount - 1
     with pytest.raises(UserError, match=message):
         stage(Full(), *[Full()] * others)
+
+
+def test_compiled_programs_are_kept_unless_jax_is_told_where(tmp_path, monkeypatch):
+    options = ("persistent_cache_min_compile_time_secs", "persistent_cache_min_entry_size_bytes")
+    names = ["jax_compilation_cache_dir", *(f"jax_{option}" for option in options)]
+    before = {name: getattr(jax.config, name) for name in names}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        keep_compiled()
+        assert {name: getattr(jax.config, name) for name in names} == before
+        jax.config.update("jax_compilation_cache_dir", None)
+        keep_compiled()
+        kept = Path(jax.config.jax_compilation_cache_dir)
+        assert kept.parent == tmp_path / "dawm_jax" / "compiled"
+        assert kept.name.startswith(platform.machine())
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
