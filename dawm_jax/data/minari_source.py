@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from scipy.signal import lfilter
 
+from dawm_jax.data.column_cache import cached
 from dawm_jax.data.columns import LARGEST, Columns, check_columns, join
 from dawm_jax.data.minari_files import DatasetError, open_data_set, read_episodes
 from dawm_jax.data.references import REFERENCE_SCORES, RETURN_SCALES, robot_of
@@ -89,10 +90,14 @@ def _brief(space: Space[Any]) -> str:
 
 
 def _columns(part: minari.MinariDataset) -> Columns:
-    """The checked columns of a data set."""
-    shapes = part.observation_space.shape, part.action_space.shape
-    with closing(read_episodes(part)) as episodes:
-        return check_columns(part.id, episodes, *shapes)
+    """The checked columns of a data set, which is read where they are not kept."""
+
+    def make() -> Columns:
+        shapes = part.observation_space.shape, part.action_space.shape
+        with closing(read_episodes(part)) as episodes:
+            return check_columns(part.id, episodes, *shapes)
+
+    return cached(part.storage.data_path, make)
 
 
 def _pack(dataset_id: str, columns: Columns, action_space: Box, discount: float) -> Dataset:
