@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
+from dawm_jax.data.normalizer import NORMALIZERS, Normalizer, side_by_side
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.types import Array, Context, Rollout, Window
 
 GROUPS = ("observation", "reward", "terminal")
 OBSERVATION_TARGETS = ("absolute", "displacement", "increment")
 FIT_WINDOWS = 200_000
+FIT_NUMBERS = 2**25  # of the windows' observations, held at once
 
 
 class WindowCodec(struct.PyTreeNode):
@@ -137,24 +138,38 @@ def fit_codec(
     """A codec with statistics of (at most `FIT_WINDOWS` of) the windows.
 
     A displacement is normalized at each step of the window by itself: late ones are larger.
+    Every feature is normalized by itself, so only some are cut at once, for the memory they take.
     """
     count = len(windows.starts)
     chosen = np.arange(count)
     if count > FIT_WINDOWS:
         chosen = np.sort(np.random.default_rng(0).choice(count, FIT_WINDOWS, replace=False))
-    window = jax.jit(WindowSet.at)(windows, jnp.asarray(chosen))
-    fit = NORMALIZERS[observation_normalizer]
-    observation = np.asarray(window.observation)
-    seen = np.array(window.observation_mask)  # the last states of episodes among them
-    target = np.asarray(to_target(window.observation, observation_target))
-    if observation_target == "increment":
-        seen[:, 0] = False  # the first state is given
+    fit, cut = NORMALIZERS[observation_normalizer], jax.jit(WindowSet.at)
+    at_once = max(1, FIT_NUMBERS // (len(chosen) * windows.horizon))
+    states, targets = [], []
+    for first in range(0, windows.episodes.observation.shape[-1], at_once):
+        window = cut(_features(windows, slice(first, first + at_once)), jnp.asarray(chosen))
+        target = np.asarray(to_target(window.observation, observation_target))
+        seen = np.array(window.observation_mask)  # the last states of episodes among them
+        if observation_target == "increment":
+            seen[:, 0] = False  # the first state is given
+        states.append(fit(np.asarray(window.context.observation)))
+        targets.append(fit(target if observation_target == "displacement" else target[seen]))
     rewards = np.asarray(window.reward)[np.asarray(window.reward_mask)]
-    reward = NORMALIZERS[reward_normalizer](rewards[:, None])
     return WindowCodec(
-        state=fit(observation[:, 0]),
-        target=fit(target if observation_target == "displacement" else target[seen]),
-        reward=reward,
+        state=side_by_side(states),
+        target=side_by_side(targets),
+        reward=NORMALIZERS[reward_normalizer](rewards[:, None]),
         observation_target=observation_target,
         horizon=windows.horizon,
+    )
+
+
+def _features(windows: WindowSet, part: slice) -> WindowSet:
+    """The windows with only some features of the observations, and no actions."""
+    episodes = windows.episodes
+    return windows.replace(
+        episodes=episodes.replace(
+            observation=episodes.observation[:, part], action=episodes.action[:, :0]
+        )
     )

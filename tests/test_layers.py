@@ -21,6 +21,8 @@ LAYERS = [
     "dawm_jax.diffusion.samplers",
     "dawm_jax.data.references",
     "dawm_jax.data.minari_files",
+    "dawm_jax.data.columns",
+    "dawm_jax.data.column_cache",
     "dawm_jax.data.minari_source",
     "dawm_jax.data.holdout",
     "dawm_jax.data.normalizer",

@@ -2,13 +2,20 @@
 
 import difflib
 import warnings
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
+import h5py
 import minari
+import numpy as np
+from h5py import h5d, h5g, h5s, h5t
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage.datasets_root_dir import get_dataset_path
 
 from dawm_jax.errors import UserError
+
+FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
+Fields = dict[str, np.ndarray]  # of one episode, as they are stored
 
 
 class DatasetError(UserError):
@@ -82,13 +89,43 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(" .")[:200]
 
 
-def read_episodes(dataset: minari.MinariDataset) -> list[minari.EpisodeData]:
-    """All its episodes.
+def read_episodes(dataset: minari.MinariDataset) -> Generator[Fields, None, None]:
+    """All its episodes, one by one; the file is open until they end or the generator is closed.
 
     Raises:
         DatasetError: its files are damaged, which Minari does not see before.
     """
     try:
-        return list(dataset.iterate_episodes())
+        if dataset.storage.metadata.get("data_format") == "hdf5":
+            file = dataset.storage.data_path / "main_data.hdf5"
+            yield from _read_hdf5(file, dataset.episode_indices.tolist())
+        else:
+            for episode in dataset.iterate_episodes():
+                yield {field: np.asarray(getattr(episode, field)) for field in FIELDS}
     except Exception as error:  # as above
         raise _damaged(dataset.id, error) from error
+
+
+def _read_hdf5(path: Path, numbers: Iterable[int]) -> Iterator[Fields]:
+    """The episodes of those numbers from a file laid out as Minari's Dataset Standards say.
+
+    Minari itself takes three times as long, and more where there are infos, which are not needed
+    here: a field of one episode is small, and opening it is most of the work. So this is h5py's low
+    level, and makes a numpy type only where it is not that of the episode before.
+    """
+    types: dict[str, tuple[h5t.TypeID, np.dtype, h5t.TypeID]] = {}
+
+    def read(group: h5g.GroupID, field: str) -> np.ndarray:
+        stored = h5d.open(group, field.encode())
+        kind = stored.get_type()
+        if field not in types or not kind.equal(types[field][0]):
+            types[field] = kind, kind.dtype, h5t.py_create(kind.dtype)
+        _, dtype, kind_in_memory = types[field]
+        value = np.empty(stored.shape, dtype)
+        stored.read(h5s.ALL, h5s.ALL, value, kind_in_memory)
+        return value
+
+    with h5py.File(path) as file:
+        for number in numbers:
+            group = h5g.open(file.id, f"episode_{number}".encode())
+            yield {field: read(group, field) for field in FIELDS}

@@ -1,5 +1,6 @@
 """Minari data sets: validated, then put on the device."""
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +10,13 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from scipy.signal import lfilter
 
+from dawm_jax.data.column_cache import cached
+from dawm_jax.data.columns import LARGEST, Columns, check_columns, join
 from dawm_jax.data.minari_files import DatasetError, open_data_set, read_episodes
 from dawm_jax.data.references import REFERENCE_SCORES, RETURN_SCALES, robot_of
 from dawm_jax.settings import Factor, Positive, check_value
 from dawm_jax.types import Dataset, Episodes, scale_between
 
-LARGEST = 1e15  # of a value: the squares and sums of larger ones overflow float32
-MEND = "mend the episode, or leave it out of the data set"
 SMALLEST = 1e-30  # of a scale: devices take numbers not far below it for 0
 
 
@@ -27,6 +28,8 @@ def load(
     download: bool = False,
 ) -> Dataset:
     """Loads one Minari data set, or several as one.
+
+    What is read and checked is kept in each one's folder, which makes the next time fast.
 
     Args:
         dataset_id: a Minari id, or several joined by "+".
@@ -58,15 +61,11 @@ def load(
             f"'{dataset_id}' joins data of {', '.join(environments)}. "
             "Join data sets of one robot only."
         )
-    episodes = [
-        _check_episode(f"episode {index} of '{part.id}'", episode, *spaces[0])
-        for part in parts
-        for index, episode in enumerate(read_episodes(part))
-    ]
-    if not episodes:
+    columns = join([_columns(part) for part in parts])
+    if len(columns.lengths) == 0:
         raise DatasetError(f"'{dataset_id}' has no episodes: collect or download it again.")
     environment = next(iter(environments.values()), None)
-    dataset = _pack(dataset_id, episodes, spaces[0][1], discount)
+    dataset = _pack(dataset_id, columns, spaces[0][1], discount)
     return replace(
         dataset,
         environment=environment,
@@ -92,80 +91,49 @@ def _brief(space: Space[Any]) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _check_episode(
-    name: str, episode: minari.EpisodeData, observation_space: Box, action_space: Box
-) -> dict[str, np.ndarray]:
-    """The episode as float32 arrays: observations (n + 1, d), actions (n, a), rewards (n,)."""
-    steps = len(np.atleast_1d(episode.rewards))
-    if steps == 0:
-        raise DatasetError(f"{name} has no steps: {MEND}.")
-    arrays = {
-        "observations": (episode.observations, (steps + 1, *observation_space.shape)),
-        "actions": (episode.actions, (steps, *action_space.shape)),
-        "rewards": (episode.rewards, (steps,)),
-        "terminations": (episode.terminations, (steps,)),
-        "truncations": (episode.truncations, (steps,)),
-    }
-    checked = {}
-    for field, (value, shape) in arrays.items():
-        value = np.asarray(value)
-        if value.shape != shape:
-            raise DatasetError(
-                f"{name} has {field} of shape {value.shape}, expected {shape}: {MEND}."
-            )
-        if value.dtype.kind not in "biuf":
-            raise DatasetError(
-                f"{name} has {field} of type {value.dtype}, expected numbers: {MEND}."
-            )
-        with np.errstate(over="ignore"):
-            value = value.reshape(len(value), -1).astype(np.float32)
-        if not np.isfinite(value).all():
-            row = int(np.argwhere(~np.isfinite(value))[0][0])
-            raise DatasetError(f"{name} has a non-finite value in {field} at step {row}: {MEND}.")
-        if (np.abs(value) > LARGEST).any():
-            row = int(np.argwhere(np.abs(value) > LARGEST)[0][0])
-            raise DatasetError(
-                f"{name} has a value beyond {LARGEST:g} in {field} at step {row}: scale them down."
-            )
-        checked[field] = value
-    if (checked["terminations"] + checked["truncations"])[:-1].any():
-        raise DatasetError(f"{name} goes on after a terminated or truncated step: split it there.")
-    checked["rewards"] = checked["rewards"][:, 0]
-    return checked
+def _columns(part: minari.MinariDataset) -> Columns:
+    """The checked columns of a data set, which is read where they are not kept."""
+
+    def make() -> Columns:
+        shapes = part.observation_space.shape, part.action_space.shape
+        with closing(read_episodes(part)) as episodes:
+            return check_columns(part.id, episodes, *shapes)
+
+    return cached(part.storage.data_path, make)
 
 
-def _pack(
-    dataset_id: str, episodes: list[dict[str, np.ndarray]], action_space: Box, discount: float
-) -> Dataset:
-    """Concatenates checked episodes; the return scale is not set yet."""
-    lengths = np.array([len(episode["rewards"]) for episode in episodes])
-    terminated = np.array([bool(episode["terminations"][-1, 0]) for episode in episodes])
-    actions = np.concatenate([episode["actions"] for episode in episodes])
-    low, high = _action_bounds(action_space, actions)
-    unit_actions = np.zeros((len(actions) + len(lengths), actions.shape[1]), np.float32)
-    rewards = np.zeros(len(unit_actions), np.float32)
+def _pack(dataset_id: str, columns: Columns, action_space: Box, discount: float) -> Dataset:
+    """The columns as rows on the device; the return scale is not set yet."""
+    lengths = columns.lengths
+    low, high = _action_bounds(action_space, columns.actions)
     last = np.cumsum(lengths + 1) - 1
-    recorded = np.ones(len(unit_actions), bool)
+    recorded = np.ones(len(columns.observations), bool)
     recorded[last] = False
+
+    def rows(values: np.ndarray) -> np.ndarray:
+        """The values of all steps as float32, with a zero in each episode's last row."""
+        filled = np.zeros((len(recorded), *values.shape[1:]), np.float32)
+        filled[recorded] = values
+        return filled
+
     # A simulator clips what it is given, so a recorded action beyond the bounds was the bound.
-    unit_actions[recorded] = scale_between(np.clip(actions, low, high), low, high)
-    rewards[recorded] = np.concatenate([episode["rewards"] for episode in episodes])
-    row = np.arange(len(unit_actions))
-    to_go = [np.append(return_to_go(episode["rewards"], discount), 0.0) for episode in episodes]
+    unit_actions = scale_between(np.clip(columns.actions, low, high), low, high)
+    row = np.arange(len(recorded))
     arrays = {
-        "observation": np.concatenate([episode["observations"] for episode in episodes]),
-        "action": unit_actions,
-        "reward": rewards,
-        "return_to_go": np.concatenate(to_go).astype(np.float32),
+        "observation": columns.observations,
+        "action": rows(unit_actions),
+        "reward": rows(columns.rewards),
+        "return_to_go": rows(return_to_go(columns.rewards, lengths, discount)),
         "steps_left": (np.repeat(last, lengths + 1) - row).astype(np.int32),
-        "terminated": np.repeat(terminated, lengths + 1),
+        "terminated": np.repeat(columns.terminated, lengths + 1),
     }
+    first = np.cumsum(lengths) - lengths
     return Dataset(
         id=dataset_id,
         episodes=Episodes(**{name: jnp.asarray(value) for name, value in arrays.items()}),
         lengths=lengths,
-        returns=np.array([episode["rewards"].sum(dtype=np.float64) for episode in episodes]),
-        terminated=terminated,
+        returns=np.add.reduceat(columns.rewards, first, dtype=np.float64),
+        terminated=columns.terminated,
         action_low=low,
         action_high=high,
         discount=discount,
@@ -175,9 +143,29 @@ def _pack(
     )
 
 
-def return_to_go(reward: np.ndarray, discount: float) -> np.ndarray:
-    """g_t = sum over k >= t of gamma^(k - t) r_k, for the rewards (n,) of one episode."""
-    return lfilter([1.0], [1.0, -discount], reward[::-1].astype(np.float64))[::-1]
+def return_to_go(reward: np.ndarray, lengths: np.ndarray, discount: float) -> np.ndarray:
+    """g_t = sum over k >= t of gamma^(k - t) r_k to the end of t's episode, in float64.
+
+    Episodes of about the same length are filtered at once, from their ends on, as the rows of a
+    matrix that zeros fill up.
+
+    Args:
+        reward: (N,) of episodes one after the other.
+        lengths: (E,) steps of each.
+    """
+    to_go = np.empty(len(reward))
+    end = np.cumsum(lengths)
+    bits = np.frexp(lengths)[1]  # so at most half of a matrix is fill
+    for size in np.unique(bits):
+        (episodes,) = np.nonzero(bits == size)
+        steps, last = lengths[episodes, None], end[episodes, None] - 1
+        before = np.arange(steps.max())  # steps before the last one
+        inside = before < steps
+        rows = (last - before)[inside]
+        matrix = np.zeros(inside.shape)
+        matrix[inside] = reward[rows]
+        to_go[rows] = lfilter([1.0], [1.0, -discount], matrix)[inside]
+    return to_go
 
 
 def _action_bounds(space: Box, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

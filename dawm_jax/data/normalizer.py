@@ -1,6 +1,6 @@
 """Invertible maps of data to the scale a network likes, one feature at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +98,12 @@ def _cdf(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     index = np.arange(len(values))
     knots = np.interp(position, index, values.astype(np.float64))
     return knots, np.interp(position, index, level)
+
+
+def side_by_side(parts: Sequence[Normalizer]) -> Normalizer:
+    """The normalizer of all the features of `parts`, which are of one kind."""
+    axis = 0 if isinstance(parts[0], Quantile) else -1
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis), *parts)
 
 
 NORMALIZERS: dict[str, Callable[[np.ndarray], Normalizer]] = {

@@ -1,5 +1,6 @@
 """Data sets drawn at random: odd lengths, ends and values, as Minari would give them."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ class Drawn(NamedTuple):
             observation_space=self.observation_space,
             action_space=self.action_space,
             env_spec=None,
-            storage=SimpleNamespace(metadata={}),
+            storage=SimpleNamespace(metadata={}, data_path=Path("nowhere")),
             iterate_episodes=lambda: self.episodes,
         )
         with pytest.MonkeyPatch.context() as patch:

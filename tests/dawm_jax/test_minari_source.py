@@ -1,62 +1,25 @@
 """Data sets as Minari stores them, the broken ones among them."""
 
 import itertools
-import warnings
 
 import chex
 import gymnasium
 import h5py
-import minari
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
-from handmade import make_dataset, random_episode
-from minari.data_collector.episode_buffer import EpisodeBuffer
+from handmade import make_dataset
+from stored import STATES, buffer, episodes, write
 
-from dawm_jax.data.minari_files import DatasetError
+from dawm_jax.data.minari_files import FIELDS, DatasetError, open_data_set, read_episodes
 from dawm_jax.data.minari_source import load, return_to_go
 from dawm_jax.errors import UserError
-
-STATES, UNIT = Box(-np.inf, np.inf, (3,)), Box(-1.0, 1.0, (2,))
 
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     return tmp_path
-
-
-def buffer(episode, **fields):
-    """`episode` as Minari's collector would record it, with some `fields` replaced."""
-    observations, actions, rewards, terminated = episode
-    ends = np.arange(len(rewards)) == len(rewards) - 1
-    recorded = {
-        "observations": observations,
-        "actions": actions.astype(np.float32),
-        "rewards": rewards,
-        "terminations": ends & terminated,
-        "truncations": ends & (not terminated),
-        "infos": {},
-    }
-    return EpisodeBuffer(**recorded | fields)
-
-
-def write(name, buffers, observation_space=STATES, action_space=UNIT, env=None, **metadata):
-    with warnings.catch_warnings(action="ignore"):
-        dataset = minari.create_dataset_from_buffers(
-            name,
-            buffers,
-            env=env,
-            observation_space=observation_space,
-            action_space=action_space,
-            data_format="hdf5",
-        )
-    dataset.storage.update_metadata(metadata)
-
-
-def episodes(seed=0, ends=((4, True), (1, False), (6, False), (3, True))):
-    rng = np.random.default_rng(seed)
-    return [random_episode(rng, steps, terminated) for steps, terminated in ends]
 
 
 def check_same(dataset, expected):
@@ -86,7 +49,8 @@ def test_a_terminal_state_at_the_time_limit_is_terminal():
 
 
 def test_return_to_go_is_the_discounted_sum_to_the_end():
-    np.testing.assert_allclose(return_to_go(np.array([1.0, 2.0, 4.0]), 0.5), [3.0, 4.0, 4.0])
+    to_go = return_to_go(np.array([1.0, 2.0, 4.0, 8.0]), np.array([3, 1]), 0.5)
+    np.testing.assert_allclose(to_go, [3.0, 4.0, 4.0, 8.0])
 
 
 @pytest.mark.parametrize(
@@ -235,6 +199,34 @@ def test_a_broken_episode_is_refused_by_its_number(change, message):
     write("broken-v0", spoiled(**change))
     with pytest.raises(DatasetError, match=f"^episode 1 of 'broken-v0' .*{message}"):
         load("broken-v0")
+
+
+def test_a_broken_episode_can_be_mended_at_once(root):
+    write("broken-v0", spoiled(rewards=bad_at(4, 1)))
+    with pytest.raises(DatasetError) as refused:
+        load("broken-v0")
+    with h5py.File(root / "broken-v0" / "data" / "main_data.hdf5", "a") as file:
+        file["episode_1"]["rewards"][1] = 0.0
+    assert load("broken-v0").transitions == 9
+    assert "step 1" in str(refused.value)
+
+
+def test_episodes_are_read_as_minari_reads_them():
+    """Types that change from one episode to the next, and infos, among them."""
+    a, b, c, d = episodes()
+    write(
+        "walk-v0",
+        [
+            buffer(a, infos={"position": np.zeros((5, 2))}),
+            buffer(b, rewards=np.array([7])),
+            buffer(c, observations=c[0].astype(np.float16), terminations=np.zeros(6)),
+            buffer(d, actions=np.zeros((3, 2), np.uint8)),
+        ],
+    )
+    part = open_data_set("walk-v0", download=False)
+    for read, expected in zip(read_episodes(part), part.iterate_episodes(), strict=True):
+        for field in FIELDS:
+            np.testing.assert_array_equal(read[field], getattr(expected, field), strict=True)
 
 
 def test_an_episode_without_steps_is_refused(root):

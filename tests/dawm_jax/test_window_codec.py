@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from handmade import make_dataset, random_episode
 
 from dawm_jax import window_codec
+from dawm_jax.data.normalizer import NORMALIZERS
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.types import Context
 from dawm_jax.window_codec import fit_codec
@@ -187,3 +189,17 @@ def test_statistics_come_from_a_part_of_many_windows(windows, window, monkeypatc
     error = np.abs(np.asarray(codec.state.offset) - states.mean(0))
     assert (error > 1e-4).any()
     assert (error < 4 * states.std(0) / np.sqrt(40)).all()
+
+
+@pytest.mark.parametrize("features", [1, 2])
+@pytest.mark.parametrize(("target", "normalizer"), ALLOWED)
+def test_few_features_at_a_time_give_the_same(windows, monkeypatch, target, normalizer, features):
+    whole = fit_codec(windows, target, normalizer, "quantile")
+    most = features * len(windows.starts) * HORIZON
+    monkeypatch.setattr(window_codec, "FIT_NUMBERS", most + 1)
+    fit, sizes = NORMALIZERS[normalizer], []
+    monkeypatch.setitem(NORMALIZERS, normalizer, lambda data: sizes.append(data.size) or fit(data))
+    parts = fit_codec(windows, target, normalizer, "quantile")
+    assert max(sizes) <= most
+    chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal_shapes_and_dtypes(parts, whole)

@@ -111,13 +111,16 @@ def test_no_window_is_an_error_that_says_what_to_change():
 
 
 @pytest.mark.parametrize("discount", [0.0, 0.9, 0.99, 1.0])
-@pytest.mark.parametrize("steps", [1, 2, 300])
-def test_return_to_go(discount, steps):
-    rewards = np.random.default_rng(0).normal(size=steps).astype(np.float32)
+@pytest.mark.parametrize("lengths", [[1], [2], [300], [5, 1, 4, 300, 7, 8, 1, 16]])
+def test_return_to_go(discount, lengths):
+    episodes = np.random.default_rng(0).normal(size=sum(lengths)).astype(np.float32)
     expected = [
-        sum(discount ** (k - t) * float(rewards[k]) for k in range(t, steps)) for t in range(steps)
+        sum(discount ** (k - t) * float(rewards[k]) for k in range(t, len(rewards)))
+        for rewards in np.split(episodes, np.cumsum(lengths)[:-1])
+        for t in range(len(rewards))
     ]
-    np.testing.assert_allclose(return_to_go(rewards, discount), expected, atol=1e-9)
+    to_go = return_to_go(episodes, np.array(lengths), discount)
+    np.testing.assert_allclose(to_go, expected, atol=1e-9)
 
 
 def test_transitions_are_all_recorded_steps(episodes, dataset):

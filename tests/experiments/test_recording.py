@@ -8,11 +8,14 @@ import minari
 import numpy as np
 import pytest
 
+from dawm_jax.data.column_cache import NAME
+from dawm_jax.data.minari_files import folder_of
 from dawm_jax.data.minari_source import load
 from dawm_jax.errors import UserError
 from experiments import recording
 from experiments.behaviors import QUALITIES, ROBOTS, Behavior
 from experiments.recording import blocks, collect, collect_missing, record
+from experiments.run import Run
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
@@ -146,11 +149,28 @@ def test_a_killed_recording_leaves_no_data_set_and_is_begun_again(root, monkeypa
     assert {path.name for path in root.iterdir()} == {"local", ".recording-hopper-random.lock"}
 
 
+def settle(dataset_id):
+    """As if the data set were written long ago, so that what is read of it is kept."""
+    for path in (folder_of(dataset_id) / "data").iterdir():
+        os.utime(path, (1.6e9, 1.6e9))
+
+
 def test_overwriting_puts_another_in_its_place(root):
-    collect("Hopper-v5", "random", 40)
+    name = collect("Hopper-v5", "random", 40)
+    settle(name)
+    assert load(name).transitions == 40
+    assert (folder_of(name) / NAME).exists()
     collect("Hopper-v5", "random", 60, overwrite=True)
-    assert load("local/hopper/random-v0").transitions == 60
+    assert not (folder_of(name) / NAME).exists()
+    assert load(name).transitions == 60
     assert {path.name for path in root.iterdir()} == {"local", ".recording-hopper-random.lock"}
+
+
+def test_a_data_set_is_the_same_stage_when_it_is_read_and_when_it_is_kept(recorded, tmp_path):
+    settle(recorded)
+    read, kept = (Run(None, None, tmp_path, load(recorded)).data_stage for _ in range(2))
+    assert (folder_of(recorded) / NAME).exists()
+    assert read.fingerprint == kept.fingerprint
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""Data sets as Minari stores them, made of noise."""
+
+import warnings
+
+import minari
+import numpy as np
+from gymnasium.spaces import Box
+from handmade import random_episode
+from minari.data_collector.episode_buffer import EpisodeBuffer
+
+STATES, UNIT = Box(-np.inf, np.inf, (3,)), Box(-1.0, 1.0, (2,))
+
+
+def buffer(episode, **fields):
+    """`episode` as Minari's collector would record it, with some `fields` replaced."""
+    observations, actions, rewards, terminated = episode
+    ends = np.arange(len(rewards)) == len(rewards) - 1
+    recorded = {
+        "observations": observations,
+        "actions": actions.astype(np.float32),
+        "rewards": rewards,
+        "terminations": ends & terminated,
+        "truncations": ends & (not terminated),
+        "infos": {},
+    }
+    return EpisodeBuffer(**recorded | fields)
+
+
+def write(name, buffers, observation_space=STATES, action_space=UNIT, env=None, **metadata):
+    with warnings.catch_warnings(action="ignore"):
+        dataset = minari.create_dataset_from_buffers(
+            name,
+            buffers,
+            env=env,
+            observation_space=observation_space,
+            action_space=action_space,
+            data_format="hdf5",
+        )
+    dataset.storage.update_metadata(metadata)
+
+
+def episodes(seed=0, ends=((4, True), (1, False), (6, False), (3, True))):
+    rng = np.random.default_rng(seed)
+    return [random_episode(rng, steps, terminated) for steps, terminated in ends]
