@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy  # which loads its parts, as stats, when they are used
 
 
 def normalized_score(
@@ -16,7 +16,7 @@ def normalized_score(
 
 def interquartile_mean(values: np.ndarray | Sequence[float]) -> float:
     """The mean of the middle half (Agarwal et al. 2021)."""
-    return float(stats.trim_mean(values, 0.25))
+    return float(scipy.stats.trim_mean(values, 0.25))
 
 
 def bootstrap_interval(
@@ -26,7 +26,7 @@ def bootstrap_interval(
     values = np.asarray(values, np.float64)
     if np.ptp(values) == 0.0:
         return float(values[0]), float(values[0])
-    interval = stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=resamples,

@@ -7,7 +7,6 @@ import numpy as np
 
 from dawm_jax.scores import bootstrap_interval, interquartile_mean, normalized_score
 from dawm_jax.types import Dataset
-from experiments import figures
 from experiments.environments import Evaluator
 from experiments.files import write_json
 from experiments.learning import Learned
@@ -34,6 +33,8 @@ def write(
     results["dataset"]["score_note"] = score_note(results["dataset"])
     results["learners"] = [_learner(run, entry) for entry in learned]
     write_json(run.workdir / "results.json", results)
+    from experiments import figures  # not before, for the time that matplotlib's import takes
+
     pictures = figures.draw(run.workdir, results, run.dataset, list(sources.values()))
     print(scores(results))
     print(f"\n{run.workdir / 'results.json'}; {', '.join(p.name for p in pictures)} beside it")

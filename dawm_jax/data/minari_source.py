@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import minari
 import numpy as np
 from gymnasium.spaces import Box, Space
-from scipy.signal import lfilter
 
 from dawm_jax.data.column_cache import cached
 from dawm_jax.data.columns import LARGEST, Columns, check_columns, join
@@ -146,25 +145,19 @@ def _pack(dataset_id: str, columns: Columns, action_space: Box, discount: float)
 def return_to_go(reward: np.ndarray, lengths: np.ndarray, discount: float) -> np.ndarray:
     """g_t = sum over k >= t of gamma^(k - t) r_k to the end of t's episode, in float64.
 
-    Episodes of about the same length are filtered at once, from their ends on, as the rows of a
-    matrix that zeros fill up.
+    All episodes at once, from their last steps backwards.
 
     Args:
         reward: (N,) of episodes one after the other.
         lengths: (E,) steps of each.
     """
-    to_go = np.empty(len(reward))
-    end = np.cumsum(lengths)
-    bits = np.frexp(lengths)[1]  # so at most half of a matrix is fill
-    for size in np.unique(bits):
-        (episodes,) = np.nonzero(bits == size)
-        steps, last = lengths[episodes, None], end[episodes, None] - 1
-        before = np.arange(steps.max())  # steps before the last one
-        inside = before < steps
-        rows = (last - before)[inside]
-        matrix = np.zeros(inside.shape)
-        matrix[inside] = reward[rows]
-        to_go[rows] = lfilter([1.0], [1.0, -discount], matrix)[inside]
+    to_go = reward.astype(np.float64)
+    longest_first = np.argsort(-lengths, kind="stable")
+    last = (np.cumsum(lengths) - 1)[longest_first]
+    longer = len(lengths) - np.cumsum(np.bincount(lengths))  # episodes of more than so many steps
+    for before in range(1, lengths.max()):
+        row = last[: longer[before]] - before
+        to_go[row] += discount * to_go[row + 1]
     return to_go
 
 
