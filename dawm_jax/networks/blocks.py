@@ -3,15 +3,19 @@
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from dawm_jax.types import Array
 
 
 def mish(x: Array) -> Array:
-    """x tanh(softplus(x)) (Misra 2019)."""
-    return x * jnp.tanh(jax.nn.softplus(x))
+    """x tanh(softplus(x)) (Misra 2019), with one exponential.
+
+    tanh(log(1 + e)) = n / (n + 2), where n = e (e + 2) and e = exp(x); beyond 20 it is 1.
+    """
+    e = jnp.exp(jnp.minimum(x, 20.0))
+    n = e * (e + 2.0)
+    return x * (n / (n + 2.0))
 
 
 class MLP(nn.Module):
@@ -41,26 +45,34 @@ def sinusoidal_embedding(position: Array, width: int) -> Array:
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
-def temporal_convolution(x: Array, kernel: Array, stride: int = 1, left: int = 0) -> Array:
-    """A zero-padded 1-D convolution as one matrix product for each output step.
+def temporal_convolution(
+    x: Array, kernel: Sequence[Array], stride: int = 1, left: int = 0
+) -> Array:
+    """A zero-padded 1-D convolution as one matrix product for each tap.
 
-    The windows are so short that many taps would fall on padding; here they are left out, and
-    each product reads consecutive steps. XLA's own convolution is far slower on such shapes.
+    The windows are so short that many taps would fall on padding; here they are left out. Each
+    tap's weights are an array of their own, which is read once, where it lies: slices of one
+    kernel would be copied first, in large networks for longer than the products take. XLA's own
+    convolution is far slower on such shapes.
 
     Args:
         x: (B, T, channels).
-        kernel: (taps, channels, features).
+        kernel: for each tap (channels, features).
         stride: steps of the input to a step of the output.
         left: steps of padding before the first; as many follow as T / `stride` outputs need.
 
     Returns:
         (B, T / stride, features).
     """
-    batch, steps, _ = x.shape
-    taps, _, features = kernel.shape
-    outputs = []
-    for begin in range(-left, steps - left, stride):
-        low, high = max(begin, 0), min(begin + taps, steps)
-        seen = x[:, low:high].reshape(batch, -1)
-        outputs.append(seen @ kernel[low - begin : high - begin].reshape(-1, features))
-    return jnp.stack(outputs, axis=1)
+    batch, steps, channels = x.shape
+    outputs = steps // stride
+    total = jnp.zeros((batch, outputs, kernel[0].shape[-1]), x.dtype)
+    for tap, weights in enumerate(kernel):
+        offset = tap - left  # output i sees step i * stride + offset
+        begin = max(0, -(offset // stride))
+        end = min(outputs, (steps - 1 - offset) // stride + 1)
+        if begin < end:
+            seen = x[:, begin * stride + offset : (end - 1) * stride + offset + 1 : stride]
+            product = (seen.reshape(-1, channels) @ weights).reshape(batch, end - begin, -1)
+            total += jnp.pad(product, ((0, 0), (begin, outputs - end), (0, 0)))
+    return total

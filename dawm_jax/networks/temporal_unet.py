@@ -11,7 +11,11 @@ import jax.numpy as jnp
 from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding, temporal_convolution
 from dawm_jax.types import Array
 
-KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+def _kernel(module: nn.Module, taps: int, channels: int, features: int) -> list[Array]:
+    """The weights of a convolution, an array (channels, features) for each tap."""
+    init = nn.initializers.variance_scaling(1.0 / taps, "fan_in", "uniform")
+    return [module.param(f"tap_{i}", init, (channels, features)) for i in range(taps)]
 
 
 class TemporalConv(nn.Module):
@@ -23,8 +27,7 @@ class TemporalConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = (self.taps, x.shape[-1], self.features)
-        kernel = self.param("kernel", KERNEL_INIT, shape)
+        kernel = _kernel(self, self.taps, x.shape[-1], self.features)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return temporal_convolution(x, kernel, self.stride, self.taps // 2) + bias
 
@@ -35,7 +38,7 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         batch, steps, channels = x.shape
-        kernel = self.param("kernel", KERNEL_INIT, (4, channels, channels))
+        kernel = _kernel(self, 4, channels, channels)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         # Step i adds x_i k_j to output 2 i + j - 1: even outputs see k_3, k_1, odd ones k_2, k_0.
         even = temporal_convolution(x, kernel[3::-2], left=1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dawm_jax.networks.blocks import sinusoidal_embedding, temporal_convolution
+from dawm_jax.networks.blocks import mish, sinusoidal_embedding, temporal_convolution
 from dawm_jax.networks.temporal_unet import ConvBlock, TemporalConv, TemporalUNet, Upsample
 
 
@@ -19,6 +19,10 @@ def naive_convolution(x, kernel, stride, left):
             if 0 <= step < steps:
                 y[:, out] += x[:, step].astype(np.float64) @ kernel[tap].astype(np.float64)
     return y
+
+
+def conv_params(kernel, bias):
+    return {**{f"tap_{i}": weights for i, weights in enumerate(kernel)}, "bias": bias}
 
 
 def arrays(*shapes):
@@ -43,7 +47,7 @@ def arrays(*shapes):
 )
 def test_temporal_convolution(steps, taps, stride, left):
     x, kernel = arrays((3, steps, 2), (taps, 2, 4))
-    convolved = temporal_convolution(x, kernel, stride, left)
+    convolved = temporal_convolution(x, list(kernel), stride, left)
     np.testing.assert_allclose(convolved, naive_convolution(x, kernel, stride, left), atol=1e-5)
     right = (steps // stride - 1) * stride + taps - left - steps
     xla = jax.lax.conv_general_dilated(
@@ -55,7 +59,7 @@ def test_temporal_convolution(steps, taps, stride, left):
 @pytest.mark.parametrize(("taps", "stride"), [(5, 1), (3, 2)])
 def test_temporal_conv_is_centred_and_adds_its_bias(taps, stride):
     x, kernel, bias = arrays((2, 8, 3), (taps, 3, 4), (4,))
-    params = {"params": {"kernel": kernel, "bias": bias}}
+    params = {"params": conv_params(kernel, bias)}
     expected = naive_convolution(x, kernel, stride, taps // 2) + bias
     convolved = TemporalConv(4, taps, stride).apply(params, x)
     np.testing.assert_allclose(convolved, expected, atol=1e-5)
@@ -69,7 +73,7 @@ def test_upsample_is_a_transposed_convolution_of_padding_one(steps):
         for j in range(4):
             if 0 <= 2 * i + j - 1 < 2 * steps:
                 expected[:, 2 * i + j - 1] += x[:, i] @ kernel[j]
-    upsampled = Upsample().apply({"params": {"kernel": kernel, "bias": bias}}, x)
+    upsampled = Upsample().apply({"params": conv_params(kernel, bias)}, x)
     np.testing.assert_allclose(upsampled, expected, atol=1e-5)
 
 
@@ -81,10 +85,25 @@ def test_conv_block_is_convolution_group_norm_mish():
     hidden = hidden.reshape(2, 4, 6) * scale + shift
     expected = hidden * np.tanh(np.log1p(np.exp(hidden)))
 
-    conv, norm = {"kernel": kernel, "bias": bias}, {"scale": scale, "bias": shift}
+    conv, norm = conv_params(kernel, bias), {"scale": scale, "bias": shift}
     params = {"params": {"TemporalConv_0": conv, "GroupNorm_0": norm}}
     block = ConvBlock(6, taps=5, groups=2).apply(params, x)
     np.testing.assert_allclose(block, expected, atol=1e-5)
+
+
+def test_mish_and_its_slope_are_exact_everywhere():
+    x = np.array([-80.0, -20.0, -5.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 5.0, 19.9, 20.1, 80.0])
+    tanh = np.tanh(np.logaddexp(0.0, x))
+    slope = tanh + x * (1.0 - tanh**2) / (1.0 + np.exp(-x))
+    value, gradient = jax.vmap(jax.value_and_grad(mish))(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(value, x * tanh, rtol=2e-6)
+    np.testing.assert_allclose(gradient, slope, rtol=5e-6)
+
+
+def test_kernels_start_with_the_variance_of_their_fan_in():
+    params = TemporalConv(400, taps=5).init(jax.random.key(0), jnp.zeros((1, 4, 300)))["params"]
+    for tap in range(5):
+        np.testing.assert_allclose(np.var(params[f"tap_{tap}"]), 1.0 / 1500.0, rtol=0.02)
 
 
 @pytest.mark.parametrize("position", [0.0, 3.0, 1000.0])
