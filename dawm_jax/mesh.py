@@ -41,9 +41,9 @@ def place(tree: Any, mesh: Mesh | None, split: Split = Split()) -> Any:  # noqa:
 
 def constrain(tree: Any, mesh: Mesh | None, split: Split) -> Any:
     """The traced arrays of a tree, computed where `split` has them."""
-    return (
-        tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, split))
-    )
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, split))
 
 
 def fetch(tree: Any, mesh: Mesh | None) -> Any:

@@ -139,7 +139,7 @@ def train(
     split = Split(SEED) if seeds else Split()
     state, key = place((state, key), mesh, split)
     data = place(jax.device_put(data), mesh)
-    outputs = {}
+    outputs: dict[str, Any] = {}
     if mesh:
         outputs["out_shardings"] = (NamedSharding(mesh, split), NamedSharding(mesh, Split()))
 
