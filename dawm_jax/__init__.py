@@ -11,6 +11,7 @@ from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.errors import UserError
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import BC, IQL, LEARNERS, TD3BC, DataStatistics
+from dawm_jax.mesh import device_mesh
 from dawm_jax.synthesis import Synthesis, synthesize
 from dawm_jax.training import fit, train
 from dawm_jax.types import Context, Dataset, Episodes, Rollout, Transition, Window
@@ -36,6 +37,7 @@ __all__ = [
     "Window",
     "WindowSet",
     "WorldModel",
+    "device_mesh",
     "fit",
     "hold_out",
     "load",

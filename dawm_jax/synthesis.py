@@ -10,6 +10,7 @@ import numpy as np
 
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.inverse_dynamics import InverseDynamics, InverseDynamicsState
+from dawm_jax.mesh import DATA, SEED, Mesh, Split, fetch, place
 from dawm_jax.settings import BatchSize, Count, Number, Positive, Share
 from dawm_jax.types import Array, Context, Dataset, Episodes, Rollout, Transition
 from dawm_jax.world_model import ModelState, WorldModel
@@ -29,7 +30,7 @@ class Synthesis(Sampling):
     target_return: Number | None = None
     target_quantile: Share = 0.9
     target_stretch: Positive = 1.1
-    chunk: BatchSize = 1024  # windows at once
+    chunk: BatchSize = 1024  # windows at once, on all devices; rounded up to a multiple of them
 
     def windows(self, horizon: int) -> int:
         """How many windows of `horizon` steps the transitions take, rounded up."""
@@ -109,18 +110,20 @@ def synthesize(
     dataset: Dataset,
     settings: Synthesis,
     key: Array,
+    mesh: Mesh | None = None,
 ) -> Transition:
     """Generates `settings.transitions` transitions, rounded up to whole windows.
 
     Args:
         dataset: where the contexts come from, each recorded step with the same probability.
         key: window number i depends on this key and on i alone, not on the chunk.
+        mesh: the devices that share each chunk, as of `device_mesh`; one unless given.
 
     Returns:
         The valid transitions, on the host.
     """
     models = (world_model, model_state, inverse_dynamics, idm_state)
-    parts = [part for _, part in synthesize_parts(*models, dataset, settings, key)]
+    parts = [part for _, part in synthesize_parts(*models, dataset, settings, key, mesh=mesh)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
@@ -133,6 +136,7 @@ def synthesize_parts(
     settings: Synthesis,
     key: Array,
     start: int = 0,
+    mesh: Mesh | None = None,
 ) -> Iterator[tuple[int, Transition]]:
     """The transitions of `synthesize` from window number `start` on, a chunk at a time.
 
@@ -140,18 +144,22 @@ def synthesize_parts(
         The number of windows generated so far, those before `start` included, and the valid
         transitions of the last chunk, on the host.
     """
-    episodes = dataset.episodes
-    rows = np.flatnonzero(np.asarray(episodes.steps_left))
-    to_go = np.asarray(episodes.return_to_go)[rows] / dataset.return_scale
+    rows = np.flatnonzero(np.asarray(dataset.episodes.steps_left))
+    to_go = np.asarray(dataset.episodes.return_to_go)[rows] / dataset.return_scale
     wanted, keep_better = settings.wanted(to_go)
     scales = (wanted, dataset.return_scale, dataset.discount)
+    model_state, idm_state, episodes, rows, key = place(
+        (model_state, idm_state, dataset.episodes, jnp.asarray(rows), key), mesh
+    )
     models = (world_model, model_state, inverse_dynamics, idm_state)
     windows = settings.windows(world_model.horizon)
-    chunk = min(settings.chunk, windows)
-    source = (*models, episodes, jnp.asarray(rows), settings, scales, keep_better, key)
+    devices = mesh.size if mesh else 1
+    chunk = -(-min(settings.chunk, windows) // devices) * devices
+    source = (*models, episodes, rows, settings, scales, keep_better, key)
     for begin in range(start, windows, chunk):
         index = np.arange(begin, begin + chunk)
-        transitions, valid = jax.device_get(_generate(*source, jnp.asarray(index)))
+        numbers = place(jnp.asarray(index), mesh, Split((SEED, DATA)))
+        transitions, valid = fetch(_generate(*source, numbers), mesh)
         valid = valid & (index < windows)[:, None]
         part = jax.tree.map(lambda leaf, valid=valid: leaf[valid], transitions)
         yield min(begin + chunk, windows), part

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dawm_jax.errors import NonFiniteError, require
+from dawm_jax.mesh import DATA, SEED, Mesh, NamedSharding, Split, constrain, place
 from dawm_jax.types import Array
 
 State = TypeVar("State")
@@ -43,16 +44,18 @@ class Data(Protocol):
 Chunk = Callable[[State, Data, Array, Array], tuple[State, Metrics]]
 
 
-def train_chunk(component: Component, updates: int) -> Chunk:
+def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) -> Chunk:
     """A function that makes the updates `start` .. `start + updates` in one scan.
 
     The randomness of each update comes from the key and the number of the update, so that chunks
-    of any length, and an interrupted run, give the same result.
+    of any length, and an interrupted run, give the same result. Each batch is split over the data
+    axis of `mesh`.
 
     Returns:
         chunk(state, data, key, start) -> (state, metrics averaged over the chunk).
     """
     steps = updates // component.updates_per_step
+    split = Split(*[None] * (len(component.batch_shape) - 1), DATA)
     require(
         steps * component.updates_per_step == updates > 0,
         f"a chunk of {updates} updates is not a positive multiple of {component.updates_per_step}",
@@ -61,7 +64,7 @@ def train_chunk(component: Component, updates: int) -> Chunk:
     def chunk(state: State, data: Data, key: Array, start: Array) -> tuple[State, Metrics]:
         def one_step(state: State, step: Array) -> tuple[State, Metrics]:
             batch_key, update_key = jax.random.split(jax.random.fold_in(key, step))
-            batch = data.sample(batch_key, component.batch_shape)
+            batch = constrain(data.sample(batch_key, component.batch_shape), mesh, split)
             return component.update(state, batch, update_key)
 
         first = start // component.updates_per_step
@@ -71,16 +74,22 @@ def train_chunk(component: Component, updates: int) -> Chunk:
     return chunk
 
 
-def over_seeds(chunk: Chunk) -> Chunk:
+def over_seeds(chunk: Chunk, mesh: Mesh | None = None) -> Chunk:
     """`chunk` for a leading seed axis of the state, the key and the metrics."""
-    return jax.vmap(chunk, in_axes=(0, None, 0, None))
+    return jax.vmap(chunk, in_axes=(0, None, 0, None), spmd_axis_name=mesh and SEED)
 
 
 def fit(
-    component: Component, state: State, data: Data, key: Array, *, seeds: bool = False
+    component: Component,
+    state: State,
+    data: Data,
+    key: Array,
+    *,
+    seeds: bool = False,
+    mesh: Mesh | None = None,
 ) -> State:
     """The state after all of `component.steps` updates; see `train`."""
-    for _, last, _ in train(component, state, data, key, seeds=seeds):
+    for _, last, _ in train(component, state, data, key, seeds=seeds, mesh=mesh):
         state = last
     return state
 
@@ -94,6 +103,7 @@ def train(
     chunk: int | None = None,
     start: int = 0,
     seeds: bool = False,
+    mesh: Mesh | None = None,
 ) -> Iterator[tuple[int, State, Metrics]]:
     """Trains from update `start` to `component.steps`.
 
@@ -103,9 +113,11 @@ def train(
         chunk: updates in one compiled call, a divisor of `component.steps`; all unless given. From
             a start within a chunk, the first call makes what is left of it.
         seeds: whether state and key have a leading seed axis.
+        mesh: the devices to train on, as of `device_mesh`; one unless given.
 
     Yields:
-        After each chunk the updates made so far, the state and the chunk's mean metrics.
+        After each chunk the updates made so far, the state and the chunk's mean metrics. On a mesh
+        the state is split over its seed axis, and every device has the metrics.
 
     Raises:
         NonFiniteError: a metric or a part of the state is not finite; it names the update and the
@@ -118,12 +130,23 @@ def train(
         f"{steps} updates from update {start} on cannot be made in chunks of {length}, "
         f"{unit} at a time",
     )
-    data = jax.device_put(data)
+    if mesh and seeds:
+        require(
+            len(key) % mesh.shape[SEED] == 0,
+            f"{len(key)} seeds cannot be split evenly over the {mesh.shape[SEED]} devices of the "
+            f"mesh's seed axis: make the mesh with device_mesh({len(key)})",
+        )
+    split = Split(SEED) if seeds else Split()
+    state, key = place((state, key), mesh, split)
+    data = place(jax.device_put(data), mesh)
+    outputs: dict[str, Any] = {}
+    if mesh:
+        outputs["out_shardings"] = (NamedSharding(mesh, split), NamedSharding(mesh, Split()))
 
     @cache
     def compiled(updates: int) -> Chunk:
-        step_chunk = train_chunk(component, updates)
-        return jax.jit(over_seeds(step_chunk) if seeds else step_chunk)
+        step_chunk = train_chunk(component, updates, mesh)
+        return jax.jit(over_seeds(step_chunk, mesh) if seeds else step_chunk, **outputs)
 
     begin = start
     while begin < steps:

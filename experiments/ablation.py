@@ -42,6 +42,7 @@ def ablate(config: ConfigDict, workdir: Path, out: Path) -> None:
     # Here, because the processes that record data import this module and need none of it.
     from experiments import models, pipeline
     from experiments.files import write_json
+    from experiments.processes import on_first
     from experiments.tables import ablation
     from experiments.versions import versions
 
@@ -56,7 +57,7 @@ def ablate(config: ConfigDict, workdir: Path, out: Path) -> None:
         row = {"name": name, "changes": changes, "world_model": models.summary(world_model)}
         rows.append({**row, "fidelity": fidelity})
     results = {"config": config.to_dict(), "versions": versions(), "rows": rows}
-    write_json(out, results)
+    on_first(write_json, out, results)
     print(ablation(results))
 
 

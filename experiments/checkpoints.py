@@ -1,11 +1,16 @@
-"""The states of a training stage on disk, each sealed with checksums, with a record beside it."""
+"""The states of a training stage on disk, each sealed with checksums, with a record beside it.
+
+A state is loaded onto the devices of its template, however many it was saved from.
+"""
 
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from experiments import files
+from experiments.processes import on_first
 
 SEAL = ".sha256"
 
@@ -21,6 +26,9 @@ class Checkpoints:
         self.stage = stage
         self.keep = keep
         self.orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        on_first(self._clean_up)
+
+    def _clean_up(self) -> None:
         self.path.mkdir(exist_ok=True)
         for entry in list(self.path.iterdir()):
             if entry.suffix != SEAL and not files.seal_of(entry).exists():
@@ -32,6 +40,9 @@ class Checkpoints:
 
     def newest(self) -> int | None:
         """The newest step that is as it was written; any after it is named and deleted."""
+        return on_first(self._newest)
+
+    def _newest(self) -> int | None:
         found = self.steps()
         for step in reversed(found):
             damage = files.damage(self._folder(step))
@@ -47,7 +58,9 @@ class Checkpoints:
 
     def load(self, step: int, template: Any = None) -> Any:
         """The state of a step, in the form of `template`, or without one as nested dicts."""
-        wanted = ocp.args.Composite(state=ocp.args.StandardRestore(template))
+        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # if others are not there
+        restore = ocp.args.StandardRestore(template, fallback_sharding=one)
+        wanted = ocp.args.Composite(state=restore)
         return self.orbax.restore(self._folder(step), args=wanted)["state"]
 
     def record(self, step: int) -> dict[str, Any]:
@@ -58,12 +71,15 @@ class Checkpoints:
     def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
         """Saves and seals a step, then deletes those that are too many."""
         folder = self._folder(step)
-        files.remove(folder)
+        on_first(files.remove, folder)
         saved = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
         )
-        self.orbax.save(folder, args=saved)
-        files.seal(folder)
+        self.orbax.save(folder, args=saved)  # returns when all processes have written
+        on_first(self._finish, step)
+
+    def _finish(self, step: int) -> None:
+        files.seal(self._folder(step))
         others = [other for other in self.steps() if other != step]
         for old in others[: max(len(others) - self.keep + 1, 0)]:
             files.remove(self._folder(old))

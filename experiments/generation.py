@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dawm_jax.mesh import device_mesh
 from dawm_jax.synthesis import synthesize_parts
 from dawm_jax.types import Transition
 from experiments import files
 from experiments.interruption import Interrupted, postponed
 from experiments.machine import enough_memory
 from experiments.metrics import StageProgress
+from experiments.processes import on_first
 from experiments.run import Run
 from experiments.stages import Stage
 from experiments.versions import commit
@@ -33,10 +35,8 @@ def generate(
     """
     with stage.folder(run.workdir) as folder:
         arrays, record = folder / "transitions.npz", folder / "record.json"
-        if files.sound(arrays, stage.name) and files.sound(record, stage.name):
-            print(f"{stage.name}: found", flush=True)
-        else:
-            rate = _make_parts(run, stage.name, folder / "parts", model_state, idm_state)
+
+        def join(rate: float | None) -> None:
             made = _joined(sorted((folder / "parts").glob("*.npz")))
             _write_sealed(arrays, made)
             facts = {
@@ -48,7 +48,13 @@ def generate(
                 "file": str(arrays.relative_to(run.workdir)),
             }
             files.write_sealed_json(record, facts)
-        files.remove(folder / "parts")
+
+        if on_first(lambda: all(files.sound(path, stage.name) for path in (arrays, record))):
+            print(f"{stage.name}: found", flush=True)
+        else:
+            rate = _make_parts(run, stage.name, folder / "parts", model_state, idm_state)
+            on_first(join, rate)
+        on_first(files.remove, folder / "parts")
         fields = _read(arrays)
         facts = json.loads(record.read_text())
     fields["action"] = run.dataset.scale_action(fields["action"])
@@ -65,11 +71,7 @@ def _make_parts(
     parts, settings = run.components, run.components.synthesis
     steps = parts.world_model.horizon - 1
     windows = settings.windows(parts.world_model.horizon)
-    folder.mkdir(exist_ok=True)
-    sound = list(_sound_parts(folder, name))
-    for other in set(folder.glob("*.npz")) - set(sound):
-        files.remove(other)
-    done = _end(sound[-1]) if sound else 0
+    done = on_first(_resume, folder, name)
     first, started, transitions = done, monotonic(), 0
     with postponed() as asked, StageProgress(name, windows * steps, done * steps) as progress:
         made = synthesize_parts(
@@ -81,15 +83,25 @@ def _make_parts(
             settings,
             run.key("synthesis"),
             start=done,
+            mesh=device_mesh(),
         )
         for end, part in made:
             fields = {**vars(part), "action": run.dataset.unscale_action(part.action)}
-            _write_sealed(folder / f"{done:09}-{end:09}.npz", jax.device_get(fields))
+            on_first(_write_sealed, folder / f"{done:09}-{end:09}.npz", jax.device_get(fields))
             done, transitions = end, transitions + len(part.reward)
             progress.update(done * steps)
             if asked():
                 raise Interrupted(f"{name} up to window {done} of {windows}")
     return transitions / (monotonic() - started) if done > first else None
+
+
+def _resume(folder: Path, name: str) -> int:
+    """The number of windows in the parts that are there; what is after a damaged one is deleted."""
+    folder.mkdir(exist_ok=True)
+    sound = list(_sound_parts(folder, name))
+    for other in set(folder.glob("*.npz")) - set(sound):
+        files.remove(other)
+    return _end(sound[-1]) if sound else 0
 
 
 def _sound_parts(folder: Path, name: str) -> Iterator[Path]:

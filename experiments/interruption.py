@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the first lets a chunk end and be saved, the second stops at once."""
+"""Ctrl-C and SIGTERM: the first lets a chunk end and be saved, the second stops at once.
+
+One to any of several processes stops all of them.
+"""
 
 import os
 import signal
@@ -19,7 +22,8 @@ class Interrupted(BaseException):
     def __init__(self, kept: str = ""):
         super().__init__(kept)
         self.kept = kept
-        self.status = 128 + _received[0]  # as shells expect
+        # As shells expect; without a signal of its own another process had one.
+        self.status = 128 + (_received[0] if _received else signal.SIGTERM)
 
 
 @contextmanager
@@ -51,9 +55,11 @@ def postponed() -> Iterator[Callable[[], bool]]:
     Raises:
         Interrupted: at the end of a block that did not raise it itself.
     """
+    from experiments import processes  # here, as `handled` is entered before libraries load
+
     _postponing.append(True)
     try:
-        yield lambda: bool(_received)
+        yield lambda: processes.anywhere(bool(_received))
     finally:
         _postponing.pop()
     if _received and not _postponing:

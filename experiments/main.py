@@ -6,6 +6,7 @@ python -m experiments.main --config=experiments/configs/quickstart.py
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -17,6 +18,14 @@ from experiments.config_files import check, explain
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings.", lock_config=True)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; runs/<config>/<data set> unless given."
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Of several processes: host:port of the first one, the same for all."
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are.")
+PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, counted from 0.")
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Find the three above on SLURM, under Open MPI or on a TPU pod."
 )
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error, and libraries' logs.")
 
@@ -52,7 +61,7 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
         from dawm_jax.errors import UserError
 
         try:
-            walk(CONFIG.value, Path(workdir))
+            _walk_together(walk, Path(workdir))
         except UserError as error:
             if DEBUG.value:
                 raise
@@ -63,6 +72,22 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
                 f"stopped: {kept} is kept in {workdir}; the same command goes on", file=sys.stderr
             )
             raise SystemExit(stop.status) from None
+
+
+def _walk_together(walk: Callable[[ConfigDict, Path], object], workdir: Path) -> None:
+    """Calls `walk` in every process, once they have found each other; the first one prints."""
+    from experiments import machine, processes  # as above
+
+    several = processes.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, DISTRIBUTED.value)
+    if not several:
+        walk(CONFIG.value, workdir)
+        return
+    machine.check_devices()
+    # They stop where they agree to, and no one of them alone.
+    with interruption.postponed(), ExitStack() as stack:
+        if not processes.is_first():
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        walk(CONFIG.value, workdir)
 
 
 def run(config: ConfigDict, workdir: Path) -> None:

@@ -15,6 +15,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from experiments.files import append_line, locked, write_text
+from experiments.processes import on_first
 from experiments.stages import Stage
 
 
@@ -28,6 +29,10 @@ class StageMetrics:
     def __init__(self, workdir: Path, stage: Stage, done: int):
         self.labels = {"stage": stage.name, "fingerprint": stage.fingerprint}
         self.path = workdir / "metrics.jsonl"
+        self.board: EventsWriter | None = None
+        on_first(self._open, done)
+
+    def _open(self, done: int) -> None:
         with self._locked():
             text = self.path.read_text() if self.path.exists() else ""
             whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
@@ -35,7 +40,7 @@ class StageMetrics:
             kept = "".join(line for line in lines if not self._redone(json.loads(line), done))
             if kept != text:
                 write_text(self.path, kept)
-        folder = workdir / "tensorboard" / f"{stage.name}-{stage.fingerprint}"
+        folder = self.path.with_name("tensorboard") / "{stage}-{fingerprint}".format(**self.labels)
         folder.mkdir(parents=True, exist_ok=True)
         # Not a SummaryWriter, which loses the error of a full disk in a thread of its own.
         self.board = EventsWriter(str(folder / "events"))
@@ -50,6 +55,9 @@ class StageMetrics:
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Metrics are scalars, or arrays with a value a seed, of which the board shows the mean."""
+        on_first(self._write, step, metrics)
+
+    def _write(self, step: int, metrics: dict[str, Any]) -> None:
         values = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
         line = {**self.labels, "step": step, **{k: v.tolist() for k, v in values.items()}}
         with self._locked():
@@ -63,7 +71,8 @@ class StageMetrics:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.board.close()
+        if self.board:
+            self.board.close()
 
 
 class StageProgress:

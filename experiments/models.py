@@ -11,6 +11,7 @@ from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.types import Rollout, Window
 from experiments import files, imagination
 from experiments.machine import enough_memory
+from experiments.processes import on_first
 from experiments.run import Run
 from experiments.stages import Stage
 from experiments.training import Trained
@@ -66,10 +67,14 @@ def measure(
     stage = Stage("fidelity", [sampling, *sizes], parents)
     with stage.folder(run.workdir) as folder:
         record = folder / "record.json"
-        if not files.sound(record, stage.name):
-            report = imagination.measure(run, states, windows, *compared)
-            files.write_sealed_json(record, report)
-        report = json.loads(record.read_text())
+
+        def kept() -> dict[str, Any]:
+            if not files.sound(record, stage.name):
+                report = imagination.measure(run, states, windows, *compared)
+                files.write_sealed_json(record, report)
+            return json.loads(record.read_text())
+
+        report = on_first(kept)
     print(imagination.describe(report), flush=True)
     return report, compared
 

@@ -19,6 +19,7 @@ from experiments.environments import make_evaluator
 from experiments.files import write_json
 from experiments.learning import train_learner
 from experiments.machine import check_devices, check_writable, enough_memory, keep_compiled
+from experiments.processes import after_first, anywhere, on_first
 from experiments.recording import collect_missing
 from experiments.run import Run
 from experiments.sources import SOURCES
@@ -46,7 +47,7 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             for source in sources
             for learner in this.components.learners
         ]
-        return report.write(this, sources, learned, evaluator)
+        return on_first(report.write, this, sources, learned, evaluator)
 
 
 def prepare(config: ConfigDict, workdir: Path) -> Run:
@@ -61,14 +62,16 @@ def prepare(config: ConfigDict, workdir: Path) -> Run:
     require(bool(names(config.sources)), "config.sources is empty; name at least one source")
     check_devices()
     keep_compiled()
-    check_writable(workdir)
-    collect_missing(config.dataset, config.collect_steps)
+    on_first(check_writable, workdir)
+    on_first(collect_missing, config.dataset, config.collect_steps)
     with enough_memory("the number of steps in the data set"):
-        dataset = load(
-            config.dataset,
-            discount=config.discount,
-            return_scale=config.return_scale,
-            download=config.download,
+        dataset = after_first(
+            lambda: load(
+                config.dataset,
+                discount=config.discount,
+                return_scale=config.return_scale,
+                download=config.download,
+            )
         )
     print(
         f"data: {dataset.id}, {dataset.transitions} transitions in {len(dataset.lengths)} "
@@ -76,7 +79,19 @@ def prepare(config: ConfigDict, workdir: Path) -> Run:
         f"return scale {dataset.return_scale:g}",
         flush=True,
     )
+    on_first(_describe, config, workdir)
+    this = Run(config, components, workdir, dataset)
+    own = (config.to_dict(), this.data_stage.fingerprint)
+    require(
+        not anywhere(own != on_first(lambda: own)),
+        "the processes have other settings or data than the first: give all the same flags, and "
+        f"the data set '{dataset.id}' on a disk that they share",
+    )
+    return this
+
+
+def _describe(config: ConfigDict, workdir: Path) -> None:
+    """Writes what the run is and what it runs on."""
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
     write_json(workdir / "versions.json", versions())
-    return Run(config, components, workdir, dataset)

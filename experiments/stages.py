@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dawm_jax import __version__
 from experiments.files import locked
+from experiments.processes import on_first
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,17 @@ class Stage:
 
     @contextmanager
     def folder(self, workdir: Path) -> Iterator[Path]:
-        """The folder of the stage's result, made if it is not there, for this process alone.
+        """The folder of the stage's result, made if it is not there, for this run alone.
 
         Raises:
             UserError: another process is at work on the stage.
         """
         path = workdir / "stages" / f"{self.name}-{self.fingerprint}"
-        path.mkdir(parents=True, exist_ok=True)
-        with locked(path / "lock", f"the stage {self.name}"):
+        with ExitStack() as stack:
+
+            def hold() -> None:
+                path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(path / "lock", f"the stage {self.name}"))
+
+            on_first(hold)
             yield path

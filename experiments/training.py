@@ -8,15 +8,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.errors import NonFiniteError, UserError
+from dawm_jax.mesh import SEED, Split, device_mesh, fetch, place
 from dawm_jax.training import Component, Data, train
 from dawm_jax.types import Array
 from experiments import files
 from experiments.checkpoints import Checkpoints
 from experiments.interruption import Interrupted, postponed
 from experiments.metrics import StageMetrics, StageProgress
+from experiments.processes import on_first
 from experiments.stages import Stage
 from experiments.versions import commit
 
@@ -47,29 +51,48 @@ def train_stage(
 ) -> Trained:
     """Trains `component` from `state`, or from where an earlier run stopped, to its end.
 
+    It is trained on all devices and saved from them; what is measured and returned is on one.
+
     Args:
         chunk: updates in one compiled call; after each the process can be stopped by a signal.
         save_every: updates between checkpoints.
         seeds: how many lead the axes of state and key, or None without such an axis.
-        measure: called after each checkpoint, for a point of the record's curve.
+        measure: called after each checkpoint, for a point of the record's curve; in the first of
+            several processes.
 
     Raises:
         UserError: another process is at work on the stage, or a number is not finite.
         Interrupted: a signal asked to stop; what was trained is saved.
     """
+    mesh = device_mesh(seeds or 1)
+    state = place(state, mesh, Split(SEED) if seeds else Split())
+
+    def on_one_device(state: Any) -> Any:
+        return state if mesh is None else jax.tree.map(jnp.asarray, fetch(state, mesh))
+
+    def measured(state: Any) -> list[list[float]]:
+        return on_first(measure, on_one_device(state)) if measure else []
+
     with (
         stage.folder(workdir) as folder,
         postponed() as asked,
-        closing(_Kept(folder, stage, component.steps, save_every, measure)) as kept,
+        closing(_Kept(folder, stage, component.steps, save_every, measured)) as kept,
     ):
         done, state = kept.restore(state)
         if done == component.steps and kept.settled:
             print(f"{stage.name}: found, {done} updates", flush=True)
-            return Trained(stage, state, kept.record)
+            return Trained(stage, on_one_device(state), kept.record)
         kept.settle(state)
         clock = _Clock(done)
         chunks = train(
-            component, state, data, key, chunk=chunk, start=done, seeds=seeds is not None
+            component,
+            state,
+            data,
+            key,
+            chunk=chunk,
+            start=done,
+            seeds=seeds is not None,
+            mesh=mesh,
         )
         try:
             with (
@@ -90,7 +113,7 @@ def train_stage(
         except NonFiniteError as error:
             kept.save_before(error)
             raise UserError(f"{stage.name}: {error} The state before it is kept.") from None
-        return Trained(stage, state, kept.record)
+        return Trained(stage, on_one_device(state), kept.record)
 
 
 class _Kept:
@@ -100,9 +123,7 @@ class _Kept:
     points of the curve have a file of their own; those before a step are also in the step's record.
     """
 
-    def __init__(
-        self, folder: Path, stage: Stage, steps: int, save_every: int, measure: Measure | None
-    ):
+    def __init__(self, folder: Path, stage: Stage, steps: int, save_every: int, measure: Measure):
         self.stage, self.steps, self.every, self.returns = stage.name, steps, save_every, measure
         self.last = Checkpoints(folder / "checkpoints", stage.name, keep=2)
         self.best = Checkpoints(folder / "best", stage.name, keep=1)
@@ -120,7 +141,7 @@ class _Kept:
         if step is None:
             return 0, template
         self.done, self.record = step, self.last.record(step)
-        self.record["curve"] += [p for p in self._points() if p["updates"] == step]
+        self.record["curve"] += [p for p in on_first(self._points) if p["updates"] == step]
         return step, self.last.load(step, template)
 
     def due(self, done: int) -> bool:
@@ -154,13 +175,13 @@ class _Kept:
         """Measures the last saved state, unless that is done, and keeps it if it is the best."""
         if self.settled:
             return
-        returns = self.returns(state) if self.returns else []
+        returns = self.returns(state)
         score = float(np.mean(returns)) if returns else -_loss(self.record["metrics"])[1]
         best = self.best.newest()
         if best is None or score > self.best.record(best)["score"]:
             self.best.save(self.done, state, {"score": score})
         self.record["curve"].append({"updates": self.done, "returns": returns})
-        files.write_sealed_json(self.curve, self.record["curve"])
+        on_first(files.write_sealed_json, self.curve, self.record["curve"])
 
     def _points(self) -> list[dict[str, Any]]:
         """The points in the curve's file."""

@@ -19,7 +19,7 @@ from experiments.stages import Stage
 STAGE = Stage("synthesis", ["settings"])
 
 
-def chunks(model, model_state, idm, idm_state, dataset, settings, key, start=0):
+def chunks(model, model_state, idm, idm_state, dataset, settings, key, start=0, mesh=None):
     """Windows of 3 transitions, of which number i is full of i; every fifth has one less."""
     windows = settings.windows(model.horizon)
     for begin in range(start, windows, settings.chunk):

@@ -1,0 +1,123 @@
+"""Several processes that are one run: all make the same calls, and the first one decides.
+
+Each computes its share of what is split over the devices of all. Files are written and decisions
+made by the first, in `on_first`, which tells the others. A process on its own is the first, and
+none of this costs it anything.
+"""
+
+import pickle
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from dawm_jax.errors import UserError, require
+
+Result = TypeVar("Result")
+PATIENCE = 60  # seconds that a process which ends waits for the others
+_joined: list[bool] = []  # not empty in one of several processes
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None, find: bool) -> bool:
+    """Joins the other processes, before any device is touched; says if there are to be any.
+
+    Args:
+        coordinator: host:port of the first process; with it the number of `processes` and the
+            number of this one. None of the three for a process on its own.
+        find: take the three from SLURM, Open MPI or a TPU pod.
+
+    Raises:
+        UserError: something is missing or wrong, or the others are not found.
+    """
+    if not find and (coordinator, processes, process) == (None, None, None):
+        return False
+    if find:
+        require(
+            (coordinator, processes, process) == (None, None, None),
+            "--distributed finds --coordinator, --processes and --process: leave them out",
+        )
+    else:
+        _check(coordinator, processes, process)
+    # JAX would catch SIGTERM, which is for the run to see.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process, shutdown_timeout_seconds=PATIENCE
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        advice = "give --coordinator, --processes and --process" if find else "are all started?"
+        raise UserError(f"the processes do not find each other: {advice} ({reason})") from error
+    _joined.append(True)
+    return True
+
+
+def _check(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    given = {"coordinator": coordinator, "processes": processes, "process": process}
+    for name, value in given.items():
+        require(
+            value is not None,
+            f"--{name} is missing: give --coordinator=host:port of the first process, --processes "
+            "and --process, or on SLURM and TPU pods --distributed alone",
+        )
+    host, _, port = coordinator.rpartition(":")
+    require(
+        bool(host) and port.isdigit(),
+        f"--coordinator is '{coordinator}'; it must be host:port of the first process",
+    )
+    require(
+        0 <= process < processes,
+        f"--process is {process}; with --processes={processes} it must be from 0 to "
+        f"{processes - 1}",
+    )
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and decides."""
+    return not _joined or jax.process_index() == 0
+
+
+def on_first(function: Callable[..., Result], *args: Any) -> Result:
+    """What `function` returns in the first process, the only one to call it; on all of them.
+
+    Raises:
+        UserError: in the others, if it raises in the first.
+    """
+    if not _joined:
+        return function(*args)
+    result, failure = None, None
+    if is_first():
+        try:
+            result = function(*args)
+        except Exception as error:
+            failure = error
+    result, problem = _agreed((result, failure and f"{type(failure).__name__}: {failure}"))
+    if failure:
+        raise failure
+    require(problem is None, f"the first process failed with {problem}")
+    return result
+
+
+def after_first(function: Callable[[], Result]) -> Result:
+    """What `function` returns in this process; the others call it when the first is done."""
+    own: list[Result] = []
+    on_first(lambda: own.append(function()))
+    return own[0] if own else function()
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether `flag` holds in any process."""
+    if not _joined:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def _agreed(value: Any) -> Any:
+    """The first process's value, on all."""
+    content = pickle.dumps(value) if is_first() else b""
+    size = int(multihost_utils.broadcast_one_to_all(np.uint32(len(content))))
+    padded = np.zeros(1 << size.bit_length(), np.uint8)  # of few sizes, as each is compiled
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    return pickle.loads(multihost_utils.broadcast_one_to_all(padded)[:size].tobytes())
