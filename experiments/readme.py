@@ -8,10 +8,11 @@ import re
 from pathlib import Path
 
 from experiments import tables
+from experiments.benchmark.table import benchmark
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = (
-    r"<!-- (?P<kind>scores|fidelity|ablation): (?P<files>[^>]+) -->\n",
+    r"<!-- (?P<kind>scores|fidelity|ablation|benchmark): (?P<files>[^>]+) -->\n",
     "<!-- end of table -->",
 )
 MARKED = re.compile(f"({BEGIN}).*?(?={END})", re.DOTALL)
@@ -20,14 +21,17 @@ MARKED = re.compile(f"({BEGIN}).*?(?={END})", re.DOTALL)
 def renewed(text: str) -> str:
     """`text` with the table of each marked result file, or files."""
 
-    def render(match: re.Match[str]) -> str:
-        results = [json.loads((ROOT / name).read_text()) for name in match["files"].split()]
-        if match["kind"] == "fidelity":
-            table = tables.fidelity(results)
-        else:
-            table = getattr(tables, match["kind"])(results[0])
+    def render(found: re.Match[str]) -> str:
+        results = [json.loads((ROOT / name).read_text()) for name in found["files"].split()]
+        match found["kind"]:
+            case "fidelity":
+                table = tables.fidelity(results)
+            case "benchmark":
+                table = benchmark(results)
+            case kind:
+                table = getattr(tables, kind)(results[0])
         origin = " ".join(dict.fromkeys(tables.provenance(each) for each in results))
-        return f"{match[1]}{table}\n\n{origin}\n"
+        return f"{found[1]}{table}\n\n{origin}\n"
 
     return MARKED.sub(render, text)
 

@@ -1,0 +1,161 @@
+"""The walk of the benchmark: suites, their groups, the rows that are measured."""
+
+import gc
+import platform
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dawm_jax.errors import UserError, require, require_choice
+from experiments.benchmark.cases import Group
+from experiments.benchmark.measure import measure
+from experiments.benchmark.peers.environment import find
+from experiments.benchmark.peers.same_function import check
+from experiments.benchmark.quiet import cores
+from experiments.benchmark.scope import Options
+from experiments.benchmark.sizes import SIZES
+from experiments.benchmark.suites import SUITES
+from experiments.benchmark.suites.scale import exponent
+from experiments.versions import versions
+
+
+def asked(
+    suites: Sequence[str],
+    sizes: Sequence[str],
+    *,
+    peers: Path | None,
+    budget: float,
+    rounds: int,
+    smoke: bool,
+) -> Options:
+    """What is to be measured on this machine.
+
+    Raises:
+        UserError: a name is unknown, or there is no environment of peers in that folder.
+    """
+    require(bool(suites), f"--suites is empty; name some of {', '.join(SUITES)}")
+    for name in suites:
+        require_choice("suite", name, SUITES)
+    sizes = sizes or (("tiny",) if smoke else ("small", "paper"))
+    for name in sizes:
+        require_choice("size", name, SIZES)
+    return Options.of_this_machine(
+        smoke,
+        rounds,
+        suites=tuple(suites),
+        sizes=tuple(sizes),
+        peers=find(peers) if peers else None,
+        budget=budget,
+    )
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Measures what is asked for; returns what the result file holds.
+
+    Raises:
+        UserError: a peer is another function than ours.
+    """
+    notes: list[str] = []
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        notes.append(line)
+
+    started = datetime.now(UTC)
+    results: dict[str, Any] = {
+        "date": started.isoformat(timespec="seconds"),
+        "versions": versions(),
+        "processor": processor(),
+        "cores": cores(),
+        "settings": {
+            "suites": options.suites,
+            "sizes": options.sizes,
+            "peers": options.peers and options.peers.versions,
+            "budget": options.budget,
+            "protocol": asdict(options.protocol),
+            "scope": asdict(options.scope),
+        },
+    }
+    if options.peers:
+        results["same_function"] = check(options.peers.folder)
+    rows: list[dict[str, Any]] = []
+    seconds = {}
+    for suite in options.suites:
+        begun = time.monotonic()
+        rows += _suite(suite, options, say)
+        seconds[suite] = time.monotonic() - begun
+    return {
+        **results,
+        "rows": rows,
+        "exponents": exponents(rows),
+        "seconds": seconds,
+        "notes": notes,
+    }
+
+
+def _suite(suite: str, options: Options, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The rows of a suite; groups that the budget does not reach are dropped, each with a line."""
+    begun, longest, rows = time.monotonic(), 0.0, []
+    for group in SUITES[suite](options):
+        elapsed = time.monotonic() - begun
+        if elapsed + 2 * longest > options.budget:
+            say(
+                f"{suite}: dropped {group}: {elapsed:.0f} s of the budget of "
+                f"{options.budget:.0f} s are spent (--budget)"
+            )
+            continue
+        print(f"{suite}: {group}", flush=True)
+        rows += _group(group, options, begun + options.budget, say)
+        longest = max(longest, time.monotonic() - begun - elapsed)
+        gc.collect()  # states of large models, before the next ones are made
+    return rows
+
+
+def _group(
+    group: Group, options: Options, deadline: float, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    with ExitStack() as stack:
+        try:
+            cases = group.prepare(stack)
+            rows = measure(group, cases, options.protocol, deadline, say)
+        except UserError as error:
+            say(f"{group.suite}: dropped {group}: {error}")
+            return []
+    for row in rows:
+        rate = row["per_second"]["median"]
+        print(f"  {row['by']}, {row['settings']}: {rate:.4g} {row['unit']} a second", flush=True)
+    return rows
+
+
+def exponents(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """By what grows in the suite `scale`, where at least two points were measured."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row["suite"] == "scale":
+            point = (row["settings"][row["name"]], row["seconds_a_call"])
+            points.setdefault(row["name"], []).append(point)
+    return {name: exponent(found) for name, found in points.items() if len(found) > 1}
+
+
+def processor() -> str:
+    """The name of the processor's model."""
+    information = Path("/proc/cpuinfo")
+    text = information.read_text() if information.exists() else ""
+    named = re.search(r"model name\s*:\s*(.+)", text)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def file_name(results: dict[str, Any]) -> str:
+    """<machine>-<date>.json; between them the suites, unless all were measured."""
+    found = results["versions"]
+    machine = found["device"].removeprefix("1 x ")
+    if "cpu" in machine:
+        machine = f"{results['cores']} cpu cores"
+    measured = results["settings"]["suites"]
+    suites = "" if set(measured) == set(SUITES) else f"-{'-'.join(measured)}"
+    return f"{re.sub('[^a-z0-9]+', '-', machine.lower())}{suites}-{results['date'][:10]}.json"

@@ -1,0 +1,63 @@
+"""The limits of the machine, measured: large matrix products, and a copy through memory."""
+
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmark.cases import COPY, PRODUCTS, Case, blocking, carrying
+from experiments.benchmark.scope import Scope
+
+
+def roofs(scope: Scope, *dtypes: str, copy: bool = False) -> list[Case]:
+    """The cases that a group is held against: products of each dtype, and a copy."""
+    shapes, flops = scope.products, scope.flops_a_call
+    products = [_products(dtype, shapes, flops) for dtype in dtypes]
+    return products + ([_copy(scope.copied)] if copy else [])
+
+
+@cache
+def _products(dtype: str, shapes: tuple[tuple[int, int], ...], flops: float) -> Case:
+    """The fastest of chains of products, (rows, width) times (width, width)."""
+    cases = [_chain(dtype, rows, width, flops) for rows, width in shapes]
+    for case in cases:
+        case.call(1)  # compiles
+    return max(cases, key=lambda case: case.flops / case.call(1))
+
+
+def _chain(dtype: str, rows: int, width: int, flops: float) -> Case:
+    one = 2.0 * rows * width * width
+    count = max(1, round(flops / one))
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], (rows, width), dtype)
+    # Of norm-preserving scale, so that the chain neither overflows nor slows down on tiny numbers.
+    w = jax.random.normal(keys[1], (width, width), dtype) / jnp.asarray(width, dtype) ** 0.5
+
+    @jax.jit
+    def products(x: jax.Array, w: jax.Array) -> jax.Array:
+        for _ in range(count):
+            x = x @ w
+        return x
+
+    return Case(
+        by=PRODUCTS,
+        work={"products": count},
+        call=blocking(lambda: products(x, w)),
+        settings={"rows": rows, "width": width, "dtype": dtype},
+        flops=count * one,
+        dtype=dtype,
+    )
+
+
+@cache
+def _copy(size: int) -> Case:
+    """Reads and writes `size` bytes, in place, as the pages of a new array would cost extra."""
+    step: Callable[[jax.Array], jax.Array] = jax.jit(lambda x: x + 1.0, donate_argnums=0)
+    return Case(
+        by=COPY,
+        work={"bytes": 2.0 * size},
+        call=carrying(step, jnp.zeros(size // 4)),
+        settings={"copied": size},
+        moved=2.0 * size,
+    )

@@ -1,0 +1,109 @@
+"""How cost grows with what is made, read, trained and computed on: points for fitted exponents."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dawm_jax.data.windows import WindowSet
+from dawm_jax.diffusion.samplers import Sampling
+from dawm_jax.world_model import ModelState, WorldModel
+from experiments.benchmark import sizes
+from experiments.benchmark.cases import OURS, Case, Group, Groups, blocking
+from experiments.benchmark.random_data import random_contexts, random_dataset
+from experiments.benchmark.scope import Options
+from experiments.benchmark.suites.data import load_cases
+from experiments.benchmark.suites.learners import learner_case
+from experiments.benchmark.suites.sampling import sample_case, synthesis_case
+
+NARROW = "tiny"  # so that many transitions take little time
+ROWS = 10_000  # of random data that models are made for, at most
+
+
+def groups(options: Options) -> Groups:
+    """One for each quantity that grows; its points are measured in turn."""
+    scope = options.scope
+    devices = [2**k for k in range(len(jax.devices()).bit_length())]
+    sweeps: dict[str, tuple[Callable[[int, ExitStack], Case], Iterable[int]]] = {
+        "data": (_load, scope.scale_data),
+        "seeds": (partial(_seeds, options), scope.scale_seeds),
+        "window length": (partial(_sample, options, "horizon"), scope.scale_horizons),
+        "width": (partial(_sample, options, "width"), scope.scale_widths),
+        "devices": (partial(_devices, options), devices if len(devices) > 1 else []),
+        "transitions": (partial(_transitions, options), scope.scale_transitions),
+    }
+    for name, (make, points) in sweeps.items():
+        if points:
+            yield Group("scale", name, {}, partial(_prepare, make, points), compared=False)
+
+
+def exponent(points: Iterable[tuple[float, float]]) -> float:
+    """e of seconds = c size^e, by least squares of logarithms."""
+    size, seconds = np.log(np.array(list(points))).T
+    return float(np.polyfit(size, seconds, 1)[0])
+
+
+def _prepare(
+    make: Callable[[int, ExitStack], Case], points: Iterable[int], stack: ExitStack
+) -> list[Case]:
+    return [make(point, stack) for point in points]
+
+
+def _load(transitions: int, stack: ExitStack) -> Case:
+    """`dawm_jax.load` for the first time, of episodes of 1,000 steps."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
+    first, _ = load_cases(folder, transitions, max(1, transitions // 1_000))
+    return Case(OURS, first.work, first.call, {"data": transitions}, warm_up=False)
+
+
+def _seeds(options: Options, seeds: int, stack: ExitStack) -> Case:
+    scope = options.scope
+    updates = scope.least_updates
+    return learner_case("td3bc", scope.hidden, scope.transitions, seeds, updates)
+
+
+def _rows(options: Options) -> int:
+    return min(ROWS, options.scope.transitions)
+
+
+def _started(model: WorldModel, options: Options) -> ModelState:
+    windows = WindowSet.of(random_dataset(_rows(options)), model.horizon)
+    return model.init(jax.random.key(0), windows)
+
+
+def _sample(options: Options, setting: str, value: int, stack: ExitStack) -> Case:
+    """A batch of the small network, of another window length or width."""
+    batch = options.scope.sampled[len(options.scope.sampled) // 2]
+    model = sizes.world_model(options.sizes[0], **{setting: value})
+    state = _started(model, options)
+    name = {"horizon": "window length"}.get(setting, setting)
+    return sample_case(model, state, batch, Sampling(), {name: value})
+
+
+def _transitions(options: Options, transitions: int, stack: ExitStack) -> Case:
+    """Synthetic transitions from a narrow network, each chunk dropped once it is on the host."""
+    model = sizes.world_model(NARROW)
+    state = _started(model, options)
+    inverse = sizes.components(NARROW).inverse_dynamics
+    batch = options.scope.sampled[-1]
+    settings = {"transitions": transitions}
+    return synthesis_case(model, state, inverse, transitions, batch, _rows(options), settings)
+
+
+def _devices(options: Options, count: int, stack: ExitStack) -> Case:
+    """One batch shared by so many devices; the parameters are on each."""
+    mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
+    shared = NamedSharding(mesh, PartitionSpec("data"))
+    model = sizes.world_model(NARROW)
+    state = jax.device_put(_started(model, options), NamedSharding(mesh, PartitionSpec()))
+    batch = options.scope.sampled[-1] * len(jax.devices())
+    context, keys = jax.device_put(random_contexts(batch), shared)
+    sample = jax.jit(model.sample)
+    work = {"windows": batch}
+    call = blocking(lambda: sample(state, context, keys))
+    return Case(OURS, work, call, {"devices": count})

@@ -1,0 +1,75 @@
+"""Result files of the benchmark as Markdown: bars first, then a row for each case."""
+
+from typing import Any
+
+from experiments.benchmark.bars import bars
+from experiments.benchmark.cases import COPY, PRODUCTS
+
+PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
+
+
+def benchmark(runs: list[dict[str, Any]]) -> str:
+    """What was reached, the exponents of cost, and the rows of all the runs."""
+    reached = [
+        f"| {bar.what} | {bar} | {value:.3g} | {'reached' if bar.reached(value) else 'missed'} |"
+        for run in runs
+        for bar, value in bars(run)
+    ]
+    exponents = [f"{n} {e:.2f}" for run in runs for n, e in run["exponents"].items()]
+    lines = []
+    if reached:
+        lines += ["| what | bar | measured | |", "| --- | --- | --- | --- |", *reached, ""]
+    if exponents:
+        lines += [f"Exponents of cost: {', '.join(exponents)}.", ""]
+    lines += [
+        "| suite | what | by | a second (quartiles) | FLOP/s | of the peak | B/s | of a copy "
+        "| first of its kind over this | compile |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [_row(row) for run in runs for row in run["rows"] if not _repeated_roof(row)]
+    return "\n".join(lines)
+
+
+def _repeated_roof(row: dict[str, Any]) -> bool:
+    """The roofs stand in every row as shares; a table has no room for them."""
+    return row["by"] in (PRODUCTS, COPY)
+
+
+def _row(row: dict[str, Any]) -> str:
+    settings = ", ".join(f"{name} {_value(value)}" for name, value in row["settings"].items())
+    rate = row["per_second"]
+    spread = f"{_short(rate['median'])} {row['unit']} ({_short(rate['low'])} to "
+    spread += f"{_short(rate['high'])}{'' if row['kept'] else ', disturbed'})"
+    if rate["median"] < 1.0:
+        spread = f"{row['seconds_a_call']:.3g} s{'' if row['kept'] else ' (disturbed)'}"
+    columns = [
+        row["suite"],
+        f"{row['name']}: {settings}" if settings else row["name"],
+        row["by"],
+        spread,
+        _short(row.get("flops_per_second")),
+        _share(row.get("share_of_peak")),
+        _short(row.get("bytes_per_second")),
+        _share(row.get("share_of_copy")),
+        "" if row.get("first_over_this") is None else f"{row['first_over_this']:.2f}",
+        "" if row["compile_seconds"] is None else f"{row['compile_seconds']:.1f} s",
+    ]
+    return f"| {' | '.join(columns)} |"
+
+
+def _value(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _short(value: float | None) -> str:
+    """1.23 G, or 456 as it is; nothing for None."""
+    if value is None:
+        return ""
+    for size, prefix in PREFIXES:
+        if value >= size:
+            return f"{value / size:.3g} {prefix}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.0f} %"
