@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from dawm_jax.types import Array
 
+NARROW = 1024  # numbers of a window, up to which its convolution is one product
+
 
 def mish(x: Array) -> Array:
     """x tanh(softplus(x)) (Misra 2019), with one exponential.
@@ -48,12 +50,12 @@ def sinusoidal_embedding(position: Array, width: int) -> Array:
 def temporal_convolution(
     x: Array, kernel: Sequence[Array], stride: int = 1, left: int = 0
 ) -> Array:
-    """A zero-padded 1-D convolution as one matrix product for each tap.
+    """A zero-padded 1-D convolution of short windows, as matrix products.
 
-    The windows are so short that many taps would fall on padding; here they are left out. Each
-    tap's weights are an array of their own, which is read once, where it lies: slices of one
-    kernel would be copied first, in large networks for longer than the products take. XLA's own
-    convolution is far slower on such shapes.
+    A narrow one is one product with a banded matrix, some of it zeros: few operations, each large
+    enough. A wide one is a product for each tap, without those that fall on padding: each tap's
+    weights are an array of their own, read where they lie, as copies into a larger one would take
+    longer than the product. XLA's own convolution is far slower on such shapes.
 
     Args:
         x: (B, T, channels).
@@ -66,6 +68,9 @@ def temporal_convolution(
     """
     batch, steps, channels = x.shape
     outputs = steps // stride
+    if steps * channels <= NARROW:
+        product = x.reshape(batch, -1) @ _banded(kernel, steps, stride, left)
+        return product.reshape(batch, outputs, -1)
     total = jnp.zeros((batch, outputs, kernel[0].shape[-1]), x.dtype)
     for tap, weights in enumerate(kernel):
         offset = tap - left  # output i sees step i * stride + offset
@@ -76,3 +81,15 @@ def temporal_convolution(
             product = (seen.reshape(-1, channels) @ weights).reshape(batch, end - begin, -1)
             total += jnp.pad(product, ((0, 0), (begin, outputs - end), (0, 0)))
     return total
+
+
+def _banded(kernel: Sequence[Array], steps: int, stride: int, left: int) -> Array:
+    """The matrix (T channels, T / stride features) that convolves a flattened window."""
+    zeros = jnp.zeros_like(kernel[0])
+
+    def rows(step: int) -> Array:
+        taps = [step - output * stride + left for output in range(steps // stride)]
+        blocks = [kernel[tap] if 0 <= tap < len(kernel) else zeros for tap in taps]
+        return jnp.concatenate(blocks, axis=1)
+
+    return jnp.concatenate([rows(step) for step in range(steps)])

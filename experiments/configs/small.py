@@ -1,4 +1,4 @@
-"""DAWM for two CPU cores and an hour or two: the run behind the README's table.
+"""DAWM for two CPU cores and an hour or two: the runs behind the README's tables.
 
 python -m experiments.collect --env=Hopper-v5 --quality=medium-replay --steps=200000
 python -m experiments.main --config=experiments/configs/small.py:local/hopper/medium-replay-v0

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dawm_jax.networks import blocks
 from dawm_jax.networks.blocks import mish, sinusoidal_embedding, temporal_convolution
 from dawm_jax.networks.temporal_unet import ConvBlock, TemporalConv, TemporalUNet, Upsample
 
@@ -45,7 +46,9 @@ def arrays(*shapes):
         (6, 4, 3, 0),
     ],
 )
-def test_temporal_convolution(steps, taps, stride, left):
+@pytest.mark.parametrize("narrow", [0, 1024], ids=["wide", "narrow"])
+def test_temporal_convolution(monkeypatch, narrow, steps, taps, stride, left):
+    monkeypatch.setattr(blocks, "NARROW", narrow)
     x, kernel = arrays((3, steps, 2), (taps, 2, 4))
     convolved = temporal_convolution(x, list(kernel), stride, left)
     np.testing.assert_allclose(convolved, naive_convolution(x, kernel, stride, left), atol=1e-5)
