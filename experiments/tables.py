@@ -70,15 +70,16 @@ def fidelity(runs: list[dict[str, Any]]) -> str:
     ]
     for results in runs:
         report = results["synthesis"]["fidelity"]
-        changes, actions = report["simulator"]["changes"], report["actions"]
+        actions = report["actions"]
+        unclipped = actions["unclipped"] or {"pooled": None}
         columns = [
             results["dataset"]["id"],
-            _ends(changes["world_model"]["pooled"]),
-            _ends(changes["one_step"]["pooled"]),
+            _ends(_changes(report, "world_model")),
+            _ends(_changes(report, "one_step")),
             _ends(report["states"]["world_model"]["pooled"]),
             _ends(report["rewards"]["world_model"]),
-            f"{report['variance_ratio']['world_model']['pooled']:.2f}",
-            f"{actions['recorded']['pooled']:.3f} ({actions['unclipped']['pooled']:.3f})",
+            _shown(report["variance_ratio"]["world_model"]["pooled"], 2),
+            f"{_shown(actions['recorded']['pooled'])} ({_shown(unclipped['pooled'])})",
             _flags(report),
         ]
         lines.append(f"| {' | '.join(columns)} |")
@@ -99,25 +100,33 @@ def ablation(results: dict[str, Any]) -> str:
     for row in results["rows"]:
         report = row["fidelity"]
         columns = [
-            _ends(report["simulator"]["changes"]["world_model"]["pooled"]),
+            _ends(_changes(report, "world_model")),
             _ends(report["states"]["world_model"]["pooled"]),
             _ends(report["rewards"]["world_model"]),
-            f"{report['variance_ratio']['world_model']['pooled']:.2f}",
+            _shown(report["variance_ratio"]["world_model"]["pooled"], 2),
             _flags(report),
         ]
         lines.append(f"| {row['name']} | {' | '.join(columns)} |")
     return "\n".join(lines)
 
 
-def _ends(shares: list[float]) -> str:
+def _changes(report: dict[str, Any], model: str) -> list[float | None]:
+    """What the simulator confirms of a model's changes of state, at each step."""
+    return report["simulator"]["changes"][model]["pooled"] if report["simulator"] else [None]
+
+
+def _ends(shares: list[float | None]) -> str:
     """The first and the last of the steps' shares."""
-    return f"{shares[0]:.3f} / {shares[-1]:.3f}"
+    return f"{_shown(shares[0])} / {_shown(shares[-1])}"
+
+
+def _shown(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _flags(report: dict[str, Any]) -> str:
     counts = report["terminals"]["windows"]
-    shown = ("-" if counts[k] is None else f"{counts[k]:.2f}" for k in ("precision", "recall"))
-    return " / ".join(shown)
+    return " / ".join(_shown(counts[name], 2) for name in ("precision", "recall"))
 
 
 def provenance(results: dict[str, Any]) -> str:

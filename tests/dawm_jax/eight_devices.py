@@ -72,7 +72,7 @@ def test_a_world_model(dataset, operations):
         # Not the parameters: where a group norm leaves no gradient, Adam follows rounding errors.
         assert_close(state.opt_state, other.opt_state)
         assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(other))
-    assert operations[-1] < operations[0] / 5
+    assert operations[-1] < operations[0] / 4  # Adam's are on every device
 
 
 def test_a_batch_that_the_devices_do_not_divide(dataset, operations):

@@ -21,6 +21,7 @@ def test_eight_devices_give_one_devices_results_and_each_does_its_share():
         "-m",
         "pytest",
         "-q",
+        "-n0",
         str(Path(__file__).with_name("eight_devices.py")),
     ]
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

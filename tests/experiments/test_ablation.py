@@ -1,4 +1,5 @@
 import json
+from copy import deepcopy
 
 import pytest
 
@@ -41,14 +42,18 @@ def test_its_table_has_a_row_for_each(results):
 
 
 def test_the_fidelity_of_runs_is_a_table(finished):
-    results = finished[2]
-    (row,) = tables.fidelity([results]).splitlines()[2:]
+    results = deepcopy(finished[2])
     report = results["synthesis"]["fidelity"]
-    simulated = report["simulator"]["changes"]["world_model"]["pooled"]
-    assert row.startswith(
-        f"| {results['dataset']['id']} | {simulated[0]:.3f} / {simulated[-1]:.3f} |"
-    )
+    changes = report["simulator"]["changes"]
+    changes["world_model"]["pooled"] = [0.5, 0.25, None]  # none of the last could be judged
+    changes["one_step"]["pooled"] = [0.75, None, 0.125]
+    (row,) = tables.fidelity([results]).splitlines()[2:]
+    assert row.startswith(f"| {results['dataset']['id']} | 0.500 / - | 0.750 / 0.125 |")
     assert f"{report['variance_ratio']['world_model']['pooled']:.2f} |" in row
+    report["simulator"] = report["actions"]["unclipped"] = None
+    (row,) = tables.fidelity([results]).splitlines()[2:]
+    assert f"| - / - | - / - | {report['states']['world_model']['pooled'][0]:.3f} /" in row
+    assert f"{report['actions']['recorded']['pooled']:.3f} (-) |" in row
 
 
 @pytest.mark.parametrize("kinds", [ablation.TRAINED, ablation.SAMPLED])
