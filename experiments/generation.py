@@ -107,7 +107,8 @@ def _resume(folder: Path, name: str) -> int:
 def _sound_parts(folder: Path, name: str) -> Iterator[Path]:
     """The parts from the first window on, up to the first that is not there or damaged."""
     end = 0
-    for path in sorted(folder.glob("*.npz")):
+    for seal in sorted(folder.glob("*.npz.sha256")):  # which a lost part still has
+        path = seal.with_suffix("")
         if path.name.startswith(f"{end:09}-") and files.sound(path, name):
             yield path
             end = _end(path)

@@ -150,6 +150,16 @@ def test_a_damaged_part_is_named_and_made_again(run, whole, monkeypatch, capsys,
     assert f"synthesis: '{parts[damaged].name}' is not as it was written" in said
 
 
+def test_a_lost_part_is_named_and_made_again(run, whole, monkeypatch, capsys):
+    broken_off(run, monkeypatch, windows=30)
+    lost = min((folder(run) / "parts").glob("*.npz"))
+    lost.unlink()
+    seen = starts(monkeypatch)
+    assert_whole(run, whole)
+    assert seen == [0]
+    assert f"synthesis: '{lost.name}' is missing" in capsys.readouterr().out
+
+
 def test_another_chunk_goes_on_with_the_parts(run, whole, monkeypatch):
     broken_off(run, monkeypatch, windows=30)
     files.remove(sorted((folder(run) / "parts").glob("*.npz"))[1])
