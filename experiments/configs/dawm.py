@@ -6,8 +6,8 @@
 Several data sets are one as "a+b"; local/<robot>/<quality>-v0 is recorded on the spot if missing.
 
 The world model predicts the clean (x0), scaled change from each state to the next, where the paper
-predicts the noise of absolute states (see `paper.py`): at the few updates of a small machine only the
-former comes close to the recorded changes of state. `experiments.ablation` compares the kinds.
+predicts the noise of absolute states (see `paper.py`): at the few updates of a small machine only
+the former comes close to the recorded changes of state. `experiments.ablation` compares the kinds.
 
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
 cores it would take days; most of it is a million updates of each learner.
