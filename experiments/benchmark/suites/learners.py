@@ -17,6 +17,7 @@ from experiments.benchmark.peers.process import peer
 from experiments.benchmark.random_data import ACTION, OBSERVATION, random_dataset
 from experiments.benchmark.roof import roofs
 from experiments.benchmark.scope import Options
+from experiments.benchmark.suites.models import one_at_a_time
 
 BATCH = 256
 NAMES = ("td3bc", "iql")
@@ -84,18 +85,11 @@ def _one_by_one(name: str, options: Options, updates: int) -> Case:
     learner = _learner(name, options.scope.hidden)
     unit = learner.updates_per_step
     data, state, key = _start(learner, options.scope.transitions, seeds=1)
-    once = jax.jit(train_chunk(learner, unit))
-
-    def step(state: Any) -> Any:
-        for done in range(0, updates, unit):
-            state, _ = once(state, data, key, jnp.int32(done))
-        return state
-
     made = updates - updates % -unit
     return Case(
         by=ONE_BY_ONE,
         work={"seed-updates": made},
-        call=carrying(step, state),
+        call=carrying(one_at_a_time(learner, data, key, updates), state),
         settings={"seeds": 1},
         flops=made * flops_an_update(name, options.scope.hidden),
     )

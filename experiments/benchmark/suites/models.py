@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
-from dawm_jax.training import train_chunk
+from dawm_jax.training import Component, train_chunk
 from dawm_jax.world_model import ModelState
 from experiments.benchmark import flops, sizes
 from experiments.benchmark.cases import ONE_BY_ONE, OURS, TORCH, Case, Group, Groups, carrying
@@ -25,20 +25,19 @@ MOST_STEPS = 200  # in a call
 
 def world_model_groups(options: Options) -> Groups:
     """One for each size and batch size: ours in each precision, and peers."""
-    for size in options.sizes:
-        for batch in options.scope.trained:
-            settings = {"size": size, "batch_size": batch}
-            prepare = partial(_world_model_cases, size, batch, options)
-            yield Group("world_model", "gradient step", settings, prepare)
+    return _groups("world_model", _world_model_cases, options)
 
 
 def inverse_dynamics_groups(options: Options) -> Groups:
     """One for each size and batch size."""
+    return _groups("inverse_dynamics", _inverse_dynamics_cases, options)
+
+
+def _groups(suite: str, cases: Callable[..., list[Case]], options: Options) -> Groups:
     for size in options.sizes:
         for batch in options.scope.trained:
             settings = {"size": size, "batch_size": batch}
-            prepare = partial(_inverse_dynamics_cases, size, batch, options)
-            yield Group("inverse_dynamics", "gradient step", settings, prepare)
+            yield Group(suite, "gradient step", settings, partial(cases, size, batch, options))
 
 
 @cache
@@ -126,15 +125,23 @@ def _scan(
 
 
 def _one_by_one(model: Any, data: Any, state: Any, steps: int, costs: dict[str, Any]) -> Case:
-    once = jax.jit(train_chunk(model, 1))
-    key = jax.random.key(1)
+    step = one_at_a_time(model, data, jax.random.key(1), steps)
+    return _case(ONE_BY_ONE, step, state, steps, costs)
+
+
+def one_at_a_time(
+    component: Component, data: Any, key: jax.Array, updates: int
+) -> Callable[[Any], Any]:
+    """The peer of a scan: `updates` updates of a state, a jitted call for each step of them."""
+    unit = component.updates_per_step
+    once = jax.jit(train_chunk(component, unit))
 
     def step(state: Any) -> Any:
-        for done in range(steps):
+        for done in range(0, updates, unit):
             state, _ = once(state, data, key, jnp.int32(done))
         return state
 
-    return _case(ONE_BY_ONE, step, state, steps, costs)
+    return step
 
 
 def _case(
