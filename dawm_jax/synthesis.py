@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -156,10 +158,16 @@ def synthesize_parts(
     devices = mesh.size if mesh else 1
     chunk = -(-min(settings.chunk, windows) // devices) * devices
     source = (*models, episodes, rows, settings, scales, keep_better, key)
-    for begin in range(start, windows, chunk):
+
+    def generate(begin: int) -> tuple[np.ndarray, Any]:
         index = np.arange(begin, begin + chunk)
         numbers = place(jnp.asarray(index), mesh, Split((SEED, DATA)))
-        transitions, valid = fetch(_generate(*source, numbers), mesh)
+        return index, _generate(*source, numbers)
+
+    # Each chunk is under way before the one before it is fetched.
+    chunks: Iterator[Any] = chain(map(generate, range(start, windows, chunk)), [None])
+    for (index, made), _ in pairwise(chunks):
+        transitions, valid = fetch(made, mesh)
         valid = valid & (index < windows)[:, None]
         part = jax.tree.map(lambda leaf, valid=valid: leaf[valid], transitions)
-        yield min(begin + chunk, windows), part
+        yield min(int(index[-1]) + 1, windows), part

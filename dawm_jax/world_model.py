@@ -34,6 +34,7 @@ from dawm_jax.types import Array, Context, Rollout, Window
 from dawm_jax.window_codec import OBSERVATION_TARGETS, WindowCodec, fit_codec
 
 DEFAULT_SAMPLING = Sampling()
+COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 class ModelState(struct.PyTreeNode):
@@ -66,6 +67,7 @@ class WorldModel(ModelSettings):
     parameterization: str = "x0"
     diffusion_steps: Few = 5  # K
     condition_dropout: Dropout = 0.25
+    compute_dtype: str = "float32"  # of the network's inside; parameters are float32
     ema_decay: Share = 0.99
     ema_every: Count = 10
     ema_start: CountOrZero = 1_000  # until this step the average is the parameters themselves
@@ -89,6 +91,7 @@ class WorldModel(ModelSettings):
             self.width % 8 == 0,
             f"WorldModel.width is {self.width}; group norm needs a multiple of 8",
         )
+        require_choice("compute_dtype", self.compute_dtype, COMPUTE_DTYPES)
         require_choice("observation_target", self.observation_target, OBSERVATION_TARGETS)
         require_choice("observation_normalizer", self.observation_normalizer, NORMALIZERS)
         require_choice("reward_normalizer", self.reward_normalizer, NORMALIZERS)
@@ -204,4 +207,6 @@ class WorldModel(ModelSettings):
         return cosine_signal_rate(self.diffusion_steps)
 
     def _network(self, channels: int) -> TemporalUNet:
-        return TemporalUNet(channels, self.width, self.multipliers)
+        return TemporalUNet(
+            channels, self.width, self.multipliers, dtype=jnp.dtype(self.compute_dtype)
+        )

@@ -1,6 +1,7 @@
 """The parts that networks are built from."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,18 +22,22 @@ def mish(x: Array) -> Array:
 
 
 class MLP(nn.Module):
-    """Dense layers of the given widths, an activation between them and dropout after it."""
+    """Dense layers of the given widths, an activation between them and dropout after it.
+
+    Computed in `dtype`, if that is not the inputs'; parameters are float32.
+    """
 
     widths: Sequence[int]
     activation: Callable[[Array], Array] = nn.relu
     dropout: float = 0.0
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool = True) -> Array:
         for width in self.widths[:-1]:
-            x = self.activation(nn.Dense(width)(x))
+            x = self.activation(nn.Dense(width, dtype=self.dtype)(x))
             x = nn.Dropout(self.dropout)(x, deterministic=deterministic)
-        return nn.Dense(self.widths[-1])(x)
+        return nn.Dense(self.widths[-1], dtype=self.dtype)(x)
 
 
 def sinusoidal_embedding(position: Array, width: int) -> Array:

@@ -4,9 +4,11 @@ Conditioned, as in DWM (Ding et al. 2024), on the diffusion step, a return-to-go
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding, temporal_convolution
 from dawm_jax.types import Array
@@ -24,22 +26,27 @@ class TemporalConv(nn.Module):
     features: int
     taps: int
     stride: int = 1
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel = _kernel(self, self.taps, x.shape[-1], self.features)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, bias, *kernel = promote_dtype(x, bias, *kernel, dtype=self.dtype)
         return temporal_convolution(x, kernel, self.stride, self.taps // 2) + bias
 
 
 class Upsample(nn.Module):
     """Transposed convolution of 4 taps and stride 2: (B, T, channels) -> (B, 2 T, channels)."""
 
+    dtype: Any = None
+
     @nn.compact
     def __call__(self, x: Array) -> Array:
         batch, steps, channels = x.shape
         kernel = _kernel(self, 4, channels, channels)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
+        x, bias, *kernel = promote_dtype(x, bias, *kernel, dtype=self.dtype)
         # Step i adds x_i k_j to output 2 i + j - 1: even outputs see k_3, k_1, odd ones k_2, k_0.
         even = temporal_convolution(x, kernel[3::-2], left=1)
         odd = temporal_convolution(x, kernel[2::-2], left=0)
@@ -52,11 +59,12 @@ class ConvBlock(nn.Module):
     features: int
     taps: int
     groups: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = TemporalConv(self.features, self.taps)(x)
-        return mish(nn.GroupNorm(self.groups, epsilon=1e-5)(x))
+        x = TemporalConv(self.features, self.taps, dtype=self.dtype)(x)
+        return mish(nn.GroupNorm(self.groups, epsilon=1e-5, dtype=self.dtype)(x))
 
 
 class ResidualBlock(nn.Module):
@@ -65,13 +73,18 @@ class ResidualBlock(nn.Module):
     features: int
     taps: int
     groups: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, embedding: Array) -> Array:
-        hidden = ConvBlock(self.features, self.taps, self.groups)(x)
-        hidden = hidden + nn.Dense(self.features)(mish(embedding))[:, None]
-        hidden = ConvBlock(self.features, self.taps, self.groups)(hidden)
-        residual = x if x.shape[-1] == self.features else nn.Dense(self.features)(x)
+        def convolve(x: Array) -> Array:
+            return ConvBlock(self.features, self.taps, self.groups, self.dtype)(x)
+
+        def project(x: Array) -> Array:
+            return nn.Dense(self.features, dtype=self.dtype)(x)
+
+        hidden = convolve(convolve(x) + project(mish(embedding))[:, None])
+        residual = x if x.shape[-1] == self.features else project(x)
         return hidden + residual
 
 
@@ -87,6 +100,7 @@ class TemporalUNet(nn.Module):
     multipliers: Sequence[int] = (1, 4, 8)
     taps: int = 5
     groups: int = 8
+    dtype: Any = None  # of the computation; parameters and the prediction are float32
 
     @nn.compact
     def __call__(
@@ -105,13 +119,13 @@ class TemporalUNet(nn.Module):
             (B, T, features).
         """
         width = self.width
-        clock = MLP((4 * width, width), mish)(sinusoidal_embedding(step, width))
-        wanted = MLP((width, 4 * width, width), mish)(return_to_go[:, None])
-        taken = MLP((width, 4 * width, width), mish)(action)
+        clock = MLP((4 * width, width), mish, dtype=self.dtype)(sinusoidal_embedding(step, width))
+        wanted = MLP((width, 4 * width, width), mish, dtype=self.dtype)(return_to_go[:, None])
+        taken = MLP((width, 4 * width, width), mish, dtype=self.dtype)(action)
         embedding = jnp.concatenate([clock, wanted * keep_return[:, None], taken], axis=-1)
 
         def block(x: Array, features: int) -> Array:
-            return ResidualBlock(features, self.taps, self.groups)(x, embedding)
+            return ResidualBlock(features, self.taps, self.groups, self.dtype)(x, embedding)
 
         widths = [width * multiplier for multiplier in self.multipliers]
         skips = []
@@ -119,10 +133,10 @@ class TemporalUNet(nn.Module):
             x = block(block(x, features), features)
             skips.append(x)
             if level < len(widths) - 1:
-                x = TemporalConv(features, taps=3, stride=2)(x)
+                x = TemporalConv(features, taps=3, stride=2, dtype=self.dtype)(x)
         x = block(block(x, widths[-1]), widths[-1])
         for level in range(len(widths) - 1, 0, -1):
             x = jnp.concatenate([x, skips[level]], axis=-1)
-            x = Upsample()(block(block(x, widths[level - 1]), widths[level - 1]))
-        x = ConvBlock(width, self.taps, self.groups)(x)
-        return nn.Dense(self.features)(x)
+            x = Upsample(self.dtype)(block(block(x, widths[level - 1]), widths[level - 1]))
+        x = ConvBlock(width, self.taps, self.groups, self.dtype)(x)
+        return nn.Dense(self.features, dtype=self.dtype)(x).astype(jnp.float32)
