@@ -10,7 +10,7 @@ from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
 from dawm_jax.networks.blocks import MLP
-from dawm_jax.optimization import ModelSettings, gradient_step
+from dawm_jax.optimization import ModelSettings, gradient_step, untrained
 from dawm_jax.settings import Dropout, Width
 from dawm_jax.types import Array, Transition
 
@@ -37,10 +37,11 @@ class InverseDynamics(ModelSettings):
         fit = NORMALIZERS["standard"]
         observation = np.asarray(transitions.observation)
         network = self._network(transitions.action.shape[-1])
-        params = network.init(key, jnp.zeros((1, 2 * observation.shape[-1])))
+        inputs = jnp.zeros((1, 2 * observation.shape[-1]))
+        params, opt_state = untrained(self._optimizer, network, key, inputs)
         return InverseDynamicsState(
             params=params,
-            opt_state=self._optimizer.init(params),
+            opt_state=opt_state,
             observation=fit(observation),
             change=fit(np.asarray(transitions.next_observation) - observation),
             action_dim=transitions.action.shape[-1],

@@ -11,7 +11,7 @@ from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
 from dawm_jax.networks.blocks import MLP
-from dawm_jax.optimization import ModelSettings, gradient_step
+from dawm_jax.optimization import ModelSettings, gradient_step, untrained
 from dawm_jax.settings import Width
 from dawm_jax.types import Array, Transition
 
@@ -36,10 +36,11 @@ class OneStepModel(ModelSettings):
         fit = NORMALIZERS["standard"]
         outcome = _outcome(transitions)
         inputs = jnp.concatenate([transitions.observation[:1], transitions.action[:1]], axis=-1)
-        params = self._network(outcome.shape[-1]).init(key, inputs)
+        network = self._network(outcome.shape[-1])
+        params, opt_state = untrained(self._optimizer, network, key, inputs)
         return OneStepState(
             params=params,
-            opt_state=self._optimizer.init(params),
+            opt_state=opt_state,
             observation=fit(np.asarray(transitions.observation)),
             outcome=fit(np.asarray(outcome)),
         )

@@ -4,10 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
 import jax
 import optax
 
 from dawm_jax.settings import BatchSize, Count, LearningRate, check_settings
+from dawm_jax.types import Array
+
+
+def untrained(
+    optimizer: optax.GradientTransformation, network: nn.Module, key: Array, *inputs: Array
+) -> tuple[optax.Params, optax.OptState]:
+    """New parameters for inputs of these shapes, and the optimizer's state.
+
+    Made by one program, where each leaf by itself would be several to compile.
+    """
+
+    @jax.jit
+    def make(key: Array, *inputs: Array) -> tuple[optax.Params, optax.OptState]:
+        params = network.init(key, *inputs)
+        return params, optimizer.init(params)
+
+    return make(key, *inputs)
 
 
 def gradient_step(

@@ -73,6 +73,12 @@ class WindowCodec(struct.PyTreeNode):
         known = self.target.normalize(to_target(states, self.observation_target))[:, 0]
         return x.at[:, 0, self.channels["observation"]].set(known)
 
+    @property
+    def input_width(self) -> int:
+        """The channels of `network_input`."""
+        known = 0 if self.observation_target == "absolute" else self.state.low.shape[-1]
+        return self.width + known
+
     def network_input(self, x: Array, context: Context) -> Array:
         """`x` with, where it holds changes only, the current state as extra channels."""
         if self.observation_target == "absolute":
@@ -144,18 +150,24 @@ def fit_codec(
     chosen = np.arange(count)
     if count > FIT_WINDOWS:
         chosen = np.sort(np.random.default_rng(0).choice(count, FIT_WINDOWS, replace=False))
-    fit, cut = NORMALIZERS[observation_normalizer], jax.jit(WindowSet.at)
+    fit = NORMALIZERS[observation_normalizer]
+
+    @jax.jit
+    def cut(windows: WindowSet, rows: Array) -> tuple[Window, Array]:
+        window = windows.at(rows)
+        return window, to_target(window.observation, observation_target)
+
     at_once = max(1, FIT_NUMBERS // (len(chosen) * windows.horizon))
     states, targets = [], []
     for first in range(0, windows.episodes.observation.shape[-1], at_once):
-        window = cut(_features(windows, slice(first, first + at_once)), jnp.asarray(chosen))
-        target = np.asarray(to_target(window.observation, observation_target))
-        seen = np.array(window.observation_mask)  # the last states of episodes among them
+        part = _features(windows, slice(first, first + at_once))
+        window, target = jax.tree.map(np.asarray, cut(part, jnp.asarray(chosen)))
+        seen = window.observation_mask.copy()  # the last states of episodes among them
         if observation_target == "increment":
             seen[:, 0] = False  # the first state is given
-        states.append(fit(np.asarray(window.context.observation)))
+        states.append(fit(window.context.observation))
         targets.append(fit(target if observation_target == "displacement" else target[seen]))
-    rewards = np.asarray(window.reward)[np.asarray(window.reward_mask)]
+    rewards = window.reward[window.reward_mask]
     return WindowCodec(
         state=side_by_side(states),
         target=side_by_side(targets),

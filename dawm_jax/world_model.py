@@ -20,7 +20,7 @@ from dawm_jax.diffusion.samplers import Sampling, sample
 from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
 from dawm_jax.errors import require, require_choice
 from dawm_jax.networks.temporal_unet import TemporalUNet
-from dawm_jax.optimization import ModelSettings, gradient_step
+from dawm_jax.optimization import ModelSettings, gradient_step, untrained
 from dawm_jax.settings import (
     Count,
     CountOrZero,
@@ -107,17 +107,17 @@ class WorldModel(ModelSettings):
         codec = fit_codec(
             windows, self.observation_target, self.observation_normalizer, self.reward_normalizer
         )
-        window = windows.at(jnp.zeros(1, jnp.int32))
-        x0, _ = codec.encode(window)
-        inputs = codec.network_input(x0, window.context)
         one, seen = jnp.ones(1), jnp.ones(1, bool)
-        network = self._network(x0.shape[-1])
-        params = jax.jit(network.init)(key, inputs, one, one, seen, window.context.action)
+        inputs = jnp.ones((1, self.horizon, codec.input_width))
+        action = windows.episodes.action[:1]
+        params, opt_state = untrained(
+            self._optimizer, self._network(codec.width), key, inputs, one, one, seen, action
+        )
         return ModelState(
             step=jnp.int32(0),
             params=params,
-            ema_params=jax.tree.map(jnp.copy, params),
-            opt_state=self._optimizer.init(params),
+            ema_params=params,
+            opt_state=opt_state,
             codec=codec,
         )
 

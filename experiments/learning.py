@@ -57,7 +57,7 @@ def train_learner(
     trained = run.train(
         stage,
         learner,
-        jax.vmap(learner.init, in_axes=(0, None))(init_keys, run.statistics),
+        jax.jit(jax.vmap(learner.init, in_axes=(0, None)))(init_keys, run.statistics),
         data,
         train_keys,
         save_every=config.evaluate_every,
