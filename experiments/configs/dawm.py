@@ -6,8 +6,11 @@
 Several data sets are one as "a+b"; local/<robot>/<quality>-v0 is recorded on the spot if missing.
 
 The world model predicts the clean (x0), scaled change from each state to the next, where the paper
-predicts the noise of absolute states (see `paper.py`): at the few updates of a small machine only
-the former comes close to the recorded changes of state. `experiments.ablation` compares the kinds.
+predicts the noise of absolute states (see `paper.py`). After 4,000 updates on Hopper the simulator
+confirms 98 % of the variance of its changes of state at the window's first step and 93 % at the
+last; with v instead of x0 97 % and 92 %, with displacements since the window's first state 98 % and
+86 %, with x0 of states 53 % and 47 %, and with noise nothing yet: the paper's has 500 times the
+updates. `experiments.ablation` compares the kinds; its table is in the README.
 
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
 cores it would take days; most of it is a million updates of each learner.
