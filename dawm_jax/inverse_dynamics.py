@@ -3,16 +3,20 @@
 from dataclasses import dataclass
 
 import chex
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
+from dawm_jax.errors import require_choice
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.optimization import ModelSettings, gradient_step, untrained
 from dawm_jax.settings import Dropout, Width
 from dawm_jax.types import Array, Transition
+
+ACTIVATIONS = {"relu": nn.relu, "silu": nn.silu}
 
 
 class InverseDynamicsState(struct.PyTreeNode):
@@ -27,10 +31,19 @@ class InverseDynamicsState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class InverseDynamics(ModelSettings):
-    """An MLP from a state and the scaled change to the next one to the action between them."""
+    """An MLP from a state and the scaled change to the next one to the action between them.
+
+    Raises:
+        UserError: a setting is out of range or names an unknown choice.
+    """
 
     hidden: tuple[Width, ...] = (512, 512, 512)
     dropout: Dropout = 0.0
+    activation: str = "silu"  # smooth, as motion is
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("activation", self.activation, ACTIVATIONS)
 
     def init(self, key: Array, transitions: Transition) -> InverseDynamicsState:
         """A new model with normalizers fitted to `transitions`."""
@@ -80,4 +93,5 @@ class InverseDynamics(ModelSettings):
         return jnp.concatenate([state.observation.normalize(observation), change], axis=-1)
 
     def _network(self, action_dim: int) -> MLP:
-        return MLP((*self.hidden, action_dim), dropout=self.dropout)
+        activation = ACTIVATIONS[self.activation]
+        return MLP((*self.hidden, action_dim), activation, self.dropout)

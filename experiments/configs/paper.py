@@ -43,6 +43,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.inverse_dynamics.update(
         hidden=(1024, 1024),
         dropout=0.1,
+        activation="relu",
         learning_rate=1e-4,
         final_learning_rate=1e-4,
         steps=2_000_000,

@@ -8,9 +8,17 @@ def float64(tree):
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
-def mlp(layers, x):
-    """Three dense layers with ReLU between them."""
+def relu(x):
+    return np.maximum(x, 0.0)
+
+
+def silu(x):
+    return x / (1.0 + np.exp(-x))
+
+
+def mlp(layers, x, activation=relu):
+    """Three dense layers with an activation between them."""
     layers = float64(layers)
     for i in range(2):
-        x = np.maximum(x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"], 0.0)
+        x = activation(x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"])
     return x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"]

@@ -1,10 +1,12 @@
 """The inverse dynamics model on motion whose inverse is known."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from references import float64, mlp
+from references import float64, mlp, relu, silu
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.inverse_dynamics import InverseDynamics
@@ -54,9 +56,11 @@ def test_predictions_do_not_depend_on_the_batch_shape(trained):
     np.testing.assert_allclose(grid.reshape(12, 2), flat, atol=1e-6)
 
 
-def test_loss_is_the_mean_squared_error_of_an_mlp_on_state_and_scaled_change():
+@pytest.mark.parametrize("activation", [relu, silu])
+def test_loss_is_the_mean_squared_error_of_an_mlp_on_state_and_scaled_change(activation):
+    model = replace(SMALL, activation=activation.__name__)
     transitions, batch = linear_motion(200), linear_motion(32, seed=1)
-    state = SMALL.init(jax.random.key(0), transitions)
+    state = model.init(jax.random.key(0), transitions)
 
     def features(rows):
         observation = float64(rows.observation)
@@ -64,9 +68,9 @@ def test_loss_is_the_mean_squared_error_of_an_mlp_on_state_and_scaled_change():
 
     fitted = features(transitions)
     x = (features(batch) - fitted.mean(0)) / fitted.std(0)
-    predicted = mlp(state.params["params"], x)
+    predicted = mlp(state.params["params"], x, activation)
     expected = np.mean((predicted - float64(batch.action)) ** 2)
-    loss = SMALL.loss(state.params, state, batch, jax.random.key(2))
+    loss = model.loss(state.params, state, batch, jax.random.key(2))
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
@@ -85,3 +89,8 @@ def test_the_shape_of_decision_diffuser():
     layers = jax.eval_shape(lambda key: model.init(key, transitions), jax.random.key(0)).params
     kernels = [layer["kernel"].shape for layer in layers["params"].values()]
     assert kernels == [(6, 1024), (1024, 1024), (1024, 2)]
+
+
+def test_an_unknown_activation_is_named():
+    with pytest.raises(ValueError, match=r"activation 'swish'.*relu, silu"):
+        InverseDynamics(activation="swish")
