@@ -93,17 +93,24 @@ def compare_windows(
     key: Array,
     sampling: Sampling = DEFAULT_SAMPLING,
     count: int = 4096,
+    chunk: int | None = None,
 ) -> tuple[Window, Rollout]:
     """Up to `count` recorded windows, and those imagined from their first state and action.
 
-    The return-to-go asked for is the recorded one.
+    The return-to-go asked for is the recorded one. At most `chunk` windows are imagined at once, on
+    one device; all unless given.
     """
     pick_key, sample_key = jax.random.split(key)
     size = min(count, len(windows.starts))
-    window = windows.at(jax.random.permutation(pick_key, len(windows.starts))[:size])
+    picked = jax.random.permutation(pick_key, len(windows.starts))[:size]
     sample = jax.jit(partial(world_model.sample, sampling=sampling))
-    rollout = sample(state, window.context, jax.random.split(sample_key, size))
-    return jax.device_get((window, rollout))
+    keys = jax.random.split(sample_key, size)
+    calls = -(-size // (chunk or size))
+    # The last call is filled up with the first windows, so that all are of one length.
+    numbers = jnp.resize(jnp.arange(size), (calls, -(-size // calls)))
+    made = [sample(state, windows.at(picked[rows]).context, keys[rows]) for rows in numbers]
+    rollout = jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *jax.device_get(made))
+    return jax.device_get(windows.at(picked)), rollout
 
 
 @partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "sampling", "windows"))

@@ -12,10 +12,16 @@ import numpy as np
 
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.inverse_dynamics import InverseDynamics, InverseDynamicsState
+from dawm_jax.memory import HELD, free_bytes, peak_bytes
 from dawm_jax.mesh import DATA, SEED, Mesh, Split, fetch, place
 from dawm_jax.settings import BatchSize, Count, Number, Positive, Share
 from dawm_jax.types import Array, Context, Dataset, Episodes, Rollout, Transition
 from dawm_jax.world_model import ModelState, WorldModel
+
+PROBED = 256  # windows in the program whose memory is estimated
+FAST_ON_CPU = 2_048  # windows at once on a device, of which more are not faster
+FAST = 16_384  # on other devices, where that has not been measured
+MOST = 2**19  # on all devices together
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Synthesis(Sampling):
     target_return: Number | None = None
     target_quantile: Share = 0.9
     target_stretch: Positive = 1.1
-    chunk: BatchSize = 1024  # windows at once, on all devices; rounded up to a multiple of them
+    # Windows at once, on all devices; rounded up to a multiple of them. None: `fitting_chunk`.
+    chunk: BatchSize | None = None
 
     def windows(self, horizon: int) -> int:
         """How many windows of `horizon` steps the transitions take, rounded up."""
@@ -104,6 +111,35 @@ def _generate(
     return rollout_transitions(rollout, context, inverse_dynamics, idm_state, discount)
 
 
+def fitting_chunk(
+    world_model: WorldModel,
+    model_state: ModelState,
+    inverse_dynamics: InverseDynamics,
+    idm_state: InverseDynamicsState,
+    dataset: Dataset,
+    settings: Synthesis,
+    mesh: Mesh | None = None,
+) -> int:
+    """How many windows to make at once on all devices: a power of two on each.
+
+    They take at most half of the memory that is free now on the fullest device of this process, and
+    are no more than what makes it fast.
+    """
+    episodes, rows = dataset.episodes, np.zeros(PROBED, int)
+
+    def imagine(model_state: ModelState, idm_state: InverseDynamicsState) -> Any:
+        context = Context(episodes.observation[rows], episodes.action[rows], jnp.zeros(PROBED))
+        keys = jax.random.split(jax.random.key(0), PROBED)
+        rollout = world_model.sample(model_state, context, keys, settings)
+        return rollout_transitions(rollout, context, inverse_dynamics, idm_state, 1.0)
+
+    program = jax.make_jaxpr(imagine)(model_state, idm_state).jaxpr
+    fitting = free_bytes() // 2 * PROBED // (HELD * peak_bytes(program))
+    fast = FAST_ON_CPU if jax.default_backend() == "cpu" else FAST
+    of_each = 1 << (max(1, min(fitting, fast)).bit_length() - 1)
+    return min(of_each * (mesh.size if mesh else 1), MOST)
+
+
 def synthesize(
     world_model: WorldModel,
     model_state: ModelState,
@@ -156,7 +192,8 @@ def synthesize_parts(
     models = (world_model, model_state, inverse_dynamics, idm_state)
     windows = settings.windows(world_model.horizon)
     devices = mesh.size if mesh else 1
-    chunk = -(-min(settings.chunk, windows) // devices) * devices
+    at_once = settings.chunk or fitting_chunk(*models, dataset, settings, mesh)
+    chunk = -(-min(at_once, windows) // devices) * devices
     source = (*models, episodes, rows, settings, scales, keep_better, key)
 
     def generate(begin: int) -> tuple[np.ndarray, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from experiments.main import launch, parse
+from experiments.main import PROFILE, launch, parse
 
 OUT = flags.DEFINE_string("out", "ablation.json", "File of the results.")
 
@@ -37,7 +37,7 @@ SAMPLED = {  # of the first, which is not trained again
 }
 
 
-def ablate(config: ConfigDict, workdir: Path, out: Path) -> None:
+def ablate(config: ConfigDict, workdir: Path, out: Path, profile: bool = False) -> None:
     """Trains and measures each kind, and writes the file of the results, `out`."""
     # Here, because the processes that record data import this module and need none of it.
     from experiments import models, pipeline
@@ -51,7 +51,7 @@ def ablate(config: ConfigDict, workdir: Path, out: Path) -> None:
         print(f"== {name}", flush=True)
         changed = config.copy_and_resolve_references()
         changed.update_from_flattened_dict(changes)
-        run = pipeline.prepare(changed, workdir)
+        run = pipeline.prepare(changed, workdir, profile)
         world_model = models.train_world_model(run)
         fidelity, _ = models.measure(run, world_model, models.train_inverse_dynamics(run))
         row = {"name": name, "changes": changes, "world_model": models.summary(world_model)}
@@ -62,7 +62,7 @@ def ablate(config: ConfigDict, workdir: Path, out: Path) -> None:
 
 
 def main(_: list[str]) -> None:
-    launch(lambda config, workdir: ablate(config, workdir, Path(OUT.value)))
+    launch(lambda config, workdir: ablate(config, workdir, Path(OUT.value), PROFILE.value))
 
 
 if __name__ == "__main__":

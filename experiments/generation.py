@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,14 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.mesh import device_mesh
-from dawm_jax.synthesis import synthesize_parts
+from dawm_jax.synthesis import Synthesis, synthesize_parts
 from dawm_jax.types import Transition
 from experiments import files
 from experiments.interruption import Interrupted, postponed
 from experiments.machine import enough_memory
 from experiments.metrics import StageProgress
 from experiments.processes import on_first
+from experiments.profiling import trace
 from experiments.run import Run
+from experiments.sizes import sized
 from experiments.stages import Stage
 from experiments.versions import commit
 
@@ -33,6 +36,7 @@ def generate(
         UserError: another process is at work on the stage.
         Interrupted: a signal asked to stop; the finished parts are kept.
     """
+    states = (model_state, idm_state)
     with stage.folder(run.workdir) as folder:
         arrays, record = folder / "transitions.npz", folder / "record.json"
 
@@ -49,10 +53,13 @@ def generate(
             }
             files.write_sealed_json(record, facts)
 
+        if run.profile:
+            _trace(run, stage.name, sized(run, stage.name, folder, *states), *states)
         if on_first(lambda: all(files.sound(path, stage.name) for path in (arrays, record))):
             print(f"{stage.name}: found", flush=True)
         else:
-            rate = _make_parts(run, stage.name, folder / "parts", model_state, idm_state)
+            settings = sized(run, stage.name, folder, *states)
+            rate = _make_parts(run, stage.name, folder / "parts", settings, *states)
             on_first(join, rate)
         on_first(files.remove, folder / "parts")
         fields = _read(arrays)
@@ -62,30 +69,18 @@ def generate(
 
 
 def _make_parts(
-    run: Run, name: str, folder: Path, model_state: Any, idm_state: Any
+    run: Run, name: str, folder: Path, settings: Synthesis, model_state: Any, idm_state: Any
 ) -> float | None:
     """Makes the parts that are not there; returns transitions a second, None if all were there.
 
     A part is named by the number of its first window and the one after its last.
     """
-    parts, settings = run.components, run.components.synthesis
-    steps = parts.world_model.horizon - 1
-    windows = settings.windows(parts.world_model.horizon)
+    steps = run.components.world_model.horizon - 1
+    windows = settings.windows(run.components.world_model.horizon)
     done = on_first(_resume, folder, name)
     first, started, transitions = done, monotonic(), 0
     with postponed() as asked, StageProgress(name, windows * steps, done * steps) as progress:
-        made = synthesize_parts(
-            parts.world_model,
-            model_state,
-            parts.inverse_dynamics,
-            idm_state,
-            run.dataset,
-            settings,
-            run.key("synthesis"),
-            start=done,
-            mesh=device_mesh(),
-        )
-        for end, part in made:
+        for end, part in _chunks(run, settings, model_state, idm_state, done):
             fields = {**vars(part), "action": run.dataset.unscale_action(part.action)}
             on_first(_write_sealed, folder / f"{done:09}-{end:09}.npz", jax.device_get(fields))
             done, transitions = end, transitions + len(part.reward)
@@ -93,6 +88,31 @@ def _make_parts(
             if asked():
                 raise Interrupted(f"{name} up to window {done} of {windows}")
     return transitions / (monotonic() - started) if done > first else None
+
+
+def _chunks(
+    run: Run, settings: Synthesis, model_state: Any, idm_state: Any, start: int = 0
+) -> Iterator[tuple[int, Transition]]:
+    return synthesize_parts(
+        run.components.world_model,
+        model_state,
+        run.components.inverse_dynamics,
+        idm_state,
+        run.dataset,
+        settings,
+        run.key("synthesis"),
+        start=start,
+        mesh=device_mesh(),
+    )
+
+
+def _trace(run: Run, name: str, settings: Synthesis, model_state: Any, idm_state: Any) -> None:
+    """Writes a trace of one chunk of windows, which is dropped."""
+    horizon = run.components.world_model.horizon
+    windows = min(settings.chunk, settings.windows(horizon))
+    one = replace(settings, transitions=windows * (horizon - 1))
+    what = f"a chunk of {windows} windows"
+    trace(run.workdir, name, what, lambda: list(_chunks(run, one, model_state, idm_state)))
 
 
 def _resume(folder: Path, name: str) -> int:

@@ -35,8 +35,10 @@ class States:
     one_step_model: Any
 
 
-def compare(run: Run, states: States, windows: WindowSet) -> tuple[Window, Rollout]:
-    """Held-out windows beside imagined ones."""
+def compare(
+    run: Run, states: States, windows: WindowSet, chunk: int | None = None
+) -> tuple[Window, Rollout]:
+    """Held-out windows beside imagined ones, `chunk` of them made at once, or all."""
     return compare_windows(
         run.components.world_model,
         states.world_model,
@@ -44,6 +46,7 @@ def compare(run: Run, states: States, windows: WindowSet) -> tuple[Window, Rollo
         run.key("measure"),
         run.components.synthesis,
         run.components.measurement.windows,
+        chunk,
     )
 
 

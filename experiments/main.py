@@ -27,6 +27,9 @@ PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, counted 
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Find the three above on SLURM, under Open MPI or on a TPU pod."
 )
+PROFILE = flags.DEFINE_bool(
+    "profile", False, "Write a trace of a few steps of each stage to the run's folder."
+)
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error, and libraries' logs.")
 
 
@@ -93,7 +96,7 @@ def _walk_together(walk: Callable[[ConfigDict, Path], object], workdir: Path) ->
 def run(config: ConfigDict, workdir: Path) -> None:
     from experiments import pipeline  # as above
 
-    pipeline.run(config, workdir)
+    pipeline.run(config, workdir, PROFILE.value)
 
 
 def main(_: list[str]) -> None:

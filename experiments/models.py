@@ -13,6 +13,7 @@ from experiments import files, imagination
 from experiments.machine import enough_memory
 from experiments.processes import on_first
 from experiments.run import Run
+from experiments.sizes import sized
 from experiments.stages import Stage
 from experiments.training import Trained
 
@@ -45,6 +46,7 @@ def _train_on_transitions(run: Run, name: str, model: Any) -> Trained:
     return run.train(stage, model, state, TransitionSet(transitions), train_key, save_every=every)
 
 
+@enough_memory("synthesis.chunk, measurement.windows or measurement.episodes")
 def measure(
     run: Run, world_model: Trained, inverse_dynamics: Trained
 ) -> tuple[dict[str, Any] | None, tuple[Window, Rollout] | None]:
@@ -59,13 +61,15 @@ def measure(
         return None, None
     one_step = _train_on_transitions(run, "one_step_model", run.components.one_step_model)
     states = imagination.States(world_model.state, inverse_dynamics.state, one_step.state)
-    compared = imagination.compare(run, states, windows)
     drawn = asdict(run.components.synthesis)
     sampling = {name: drawn[name] for name in imagination.SAMPLING}
     parents = (world_model.stage, inverse_dynamics.stage, one_step.stage)
     sizes = [asdict(run.components.measurement), imagination.QUANTILES]
     stage = Stage("fidelity", [sampling, *sizes], parents)
     with stage.folder(run.workdir) as folder:
+        settings = sized(run, stage.name, folder, states.world_model, states.inverse_dynamics)
+        on_one_device = -(-settings.chunk // jax.device_count())
+        compared = imagination.compare(run, states, windows, on_one_device)
         record = folder / "record.json"
 
         def kept() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from dawm_jax.data.minari_source import load
 from dawm_jax.errors import require, require_choice
-from experiments import report
+from experiments import profiling, report
 from experiments.components import build, names
 from experiments.disk import disk_errors_explained
 from experiments.environments import make_evaluator
@@ -26,8 +26,11 @@ from experiments.sources import SOURCES
 from experiments.versions import versions
 
 
-def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def run(config: ConfigDict, workdir: Path, profile: bool = False) -> dict[str, Any]:
     """Everything a config asks for; returns what results.json holds.
+
+    Args:
+        profile: whether each stage writes a trace, see profiling.py.
 
     Raises:
         UserError: the config, the data or the machine cannot be used, which is found before any
@@ -35,7 +38,7 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             finished stays.
     """
     with disk_errors_explained(workdir), ExitStack() as stack:
-        this = prepare(config, workdir)
+        this = prepare(config, workdir, profile)
         seeds = range(config.seed, config.seed + config.seeds)
         episodes = config.evaluation_episodes
         evaluator = make_evaluator(this.dataset, list(seeds), episodes, config.seed)
@@ -50,7 +53,7 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         return on_first(report.write, this, sources, learned, evaluator)
 
 
-def prepare(config: ConfigDict, workdir: Path) -> Run:
+def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
     """The run that a config describes, with its data, before anything is trained.
 
     Raises:
@@ -80,7 +83,9 @@ def prepare(config: ConfigDict, workdir: Path) -> Run:
         flush=True,
     )
     on_first(_describe, config, workdir)
-    this = Run(config, components, workdir, dataset)
+    if profile:
+        print(profiling.explain(workdir), flush=True)
+    this = Run(config, components, workdir, dataset, profile)
     own = (config.to_dict(), this.data_stage.fingerprint)
     require(
         not anywhere(own != on_first(lambda: own)),

@@ -30,6 +30,7 @@ class Run:
     components: Components
     workdir: Path
     dataset: Dataset
+    profile: bool = False  # whether each stage writes a trace of a few of its steps
 
     @cached_property
     def transitions(self) -> Transition:
@@ -91,4 +92,5 @@ class Run:
             save_every=save_every,
             seeds=seeds,
             measure=measure,
+            profile=self.profile,
         )

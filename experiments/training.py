@@ -21,6 +21,7 @@ from experiments.checkpoints import Checkpoints
 from experiments.interruption import Interrupted, postponed
 from experiments.metrics import StageMetrics, StageProgress
 from experiments.processes import on_first
+from experiments.profiling import trace_updates
 from experiments.stages import Stage
 from experiments.versions import commit
 
@@ -48,6 +49,7 @@ def train_stage(
     save_every: int,
     seeds: int | None = None,
     measure: Measure | None = None,
+    profile: bool = False,
 ) -> Trained:
     """Trains `component` from `state`, or from where an earlier run stopped, to its end.
 
@@ -59,6 +61,7 @@ def train_stage(
         seeds: how many lead the axes of state and key, or None without such an axis.
         measure: called after each checkpoint, for a point of the record's curve; in the first of
             several processes.
+        profile: whether to trace a few updates as well, of a finished stage too.
 
     Raises:
         UserError: another process is at work on the stage, or a number is not finite.
@@ -79,6 +82,11 @@ def train_stage(
         closing(_Kept(folder, stage, component.steps, save_every, measured)) as kept,
     ):
         done, state = kept.restore(state)
+        if profile:
+            batched = seeds is not None
+            trace_updates(
+                workdir, stage.name, component, state, data, key, seeds=batched, mesh=mesh
+            )
         if done == component.steps and kept.settled:
             print(f"{stage.name}: found, {done} updates", flush=True)
             return Trained(stage, on_one_device(state), kept.record)

@@ -17,6 +17,7 @@ cores it would take days; most of it is a million updates of each learner.
 """
 
 from dataclasses import asdict
+from typing import get_args, get_type_hints
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -54,7 +55,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.world_model = _block(WorldModel(steps=100_000))
     config.inverse_dynamics = _block(InverseDynamics(steps=50_000))
     config.one_step_model = _block(OneStepModel(steps=50_000))  # a yardstick, not for learners
-    config.synthesis = _block(Synthesis(transitions=5_000_000, chunk=16_384))
+    config.synthesis = _block(Synthesis(transitions=5_000_000))
     config.measurement = _block(Measurement())
     for name, learner in LEARNERS.items():
         config[name] = _block(learner())
@@ -63,6 +64,8 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
 
 
 def _block(settings: object) -> ConfigDict:
-    """The fields of a settings dataclass; one that is None becomes a float that is not set."""
-    fields = asdict(settings)
-    return ConfigDict({k: placeholder(float) if v is None else v for k, v in fields.items()})
+    """The fields of a settings dataclass; one that is None is not set, but of the number's type."""
+    kinds, values = get_type_hints(type(settings)), asdict(settings)
+    return ConfigDict(
+        {k: placeholder(get_args(kinds[k])[0]) if v is None else v for k, v in values.items()}
+    )

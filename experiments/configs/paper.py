@@ -48,7 +48,6 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
         final_learning_rate=1e-4,
         steps=2_000_000,
     )
-    config.synthesis.chunk = 1_024
     parts = {tuple(part.removesuffix("-v0").split("/")[-2:]) for part in dataset.split("+")}
     match list(parts):
         case [(robot, quality)] if quality in TARGET_RETURNS.get(robot, {}):

@@ -17,5 +17,4 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.inverse_dynamics.steps = 40_000
     config.one_step_model.steps = 10_000
     config.synthesis.transitions = 1_000_000
-    config.synthesis.chunk = 2_048
     return config

@@ -237,3 +237,22 @@ def test_compared_are_different_windows_and_those_imagined_from_their_context(sm
     some, other = compare(0, 7)[0].observation, compare(1, 7)[0].observation
     assert len(np.unique(some[:, 0, 0])) == 7
     assert (some != other).any()
+
+
+@pytest.mark.parametrize("chunk", [1, 10, 13, 26, 100])
+def test_compared_windows_do_not_depend_on_the_chunk(small_windows, chunk):
+    def noisy(context, keys, steps):
+        drawn = jax.vmap(jax.random.normal)(keys)
+        return (
+            context.observation[:, :1] + steps,
+            context.return_to_go[:, None] + drawn[:, None],
+            False,
+        )
+
+    def compare(**settings):
+        model, key = Scripted(noisy), jax.random.key(3)
+        return compare_windows(model, None, small_windows, key, count=26, **settings)
+
+    expected, found = compare(), compare(chunk=chunk)
+    assert len(found[1].reward) == 26
+    jax.tree.map(np.testing.assert_array_equal, found, expected)

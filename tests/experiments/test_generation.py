@@ -44,6 +44,7 @@ def run(recorded, tmp_path, monkeypatch):
             synthesis=Synthesis(transitions=90, chunk=8),
         ),
         key=lambda name: jax.random.key(0),
+        profile=False,
     )
 
 
@@ -193,3 +194,15 @@ def test_a_rate_that_was_not_measured_is_null(run, whole, monkeypatch):
     assert record["transitions_per_second"] is None
     assert record["transitions"] == 84
     assert jnp.isfinite(record["reward_mean"])
+
+
+def test_a_chunk_is_traced_and_the_result_is_the_same(run, whole, monkeypatch, capsys):
+    made = starts(monkeypatch)
+    run.profile = True
+    assert_whole(run, whole)
+    assert made == [0, 0, 0]  # once to compile, once for the trace, once for the parts
+    folder = run.workdir / "profile" / "synthesis"
+    assert f"synthesis: a trace of a chunk of 8 windows is in {folder}\n" in capsys.readouterr().out
+    assert list(folder.rglob("perfetto_trace.json.gz"))
+    assert_whole(run, whole)  # of a finished one, too
+    assert made == [0] * 5
