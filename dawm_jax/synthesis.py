@@ -1,7 +1,7 @@
 """Synthetic transitions: contexts from the data, windows imagined from them, actions inferred."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any
@@ -33,6 +33,11 @@ class Synthesis(Sampling):
     target_quantile: Share = 0.9
     target_stretch: Positive = 1.1
     chunk: BatchSize = 1024  # windows at once, on all devices; rounded up to a multiple of them
+
+    @property
+    def sampling(self) -> Sampling:
+        """How to draw windows, whatever is asked of them."""
+        return Sampling(**{f.name: getattr(self, f.name) for f in fields(Sampling)})
 
     def windows(self, horizon: int) -> int:
         """How many windows of `horizon` steps the transitions take, rounded up."""
@@ -76,7 +81,7 @@ def rollout_transitions(
     return transitions, ~ended
 
 
-@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "settings", "keep_better"))
+@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "sampling", "keep_better"))
 def _generate(
     world_model: WorldModel,
     model_state: ModelState,
@@ -84,7 +89,7 @@ def _generate(
     idm_state: InverseDynamicsState,
     episodes: Episodes,
     rows: Array,
-    settings: Synthesis,
+    sampling: Sampling,
     scales: tuple[float, float, float],
     keep_better: bool,
     key: Array,
@@ -100,7 +105,7 @@ def _generate(
         action=episodes.action[row],
         return_to_go=jnp.maximum(own, wanted) if keep_better else jnp.full_like(own, wanted),
     )
-    rollout = world_model.sample(model_state, context, keys[:, 1], settings)
+    rollout = world_model.sample(model_state, context, keys[:, 1], sampling)
     return rollout_transitions(rollout, context, inverse_dynamics, idm_state, discount)
 
 
@@ -157,7 +162,7 @@ def synthesize_parts(
     windows = settings.windows(world_model.horizon)
     devices = mesh.size if mesh else 1
     chunk = -(-min(settings.chunk, windows) // devices) * devices
-    source = (*models, episodes, rows, settings, scales, keep_better, key)
+    source = (*models, episodes, rows, settings.sampling, scales, keep_better, key)
 
     def generate(begin: int) -> tuple[np.ndarray, Any]:
         index = np.arange(begin, begin + chunk)
