@@ -1,7 +1,7 @@
 """Synthetic transitions: contexts from the data, windows imagined from them, actions inferred."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any
@@ -40,6 +40,11 @@ class Synthesis(Sampling):
     target_stretch: Positive = 1.1
     # Windows at once, on all devices; rounded up to a multiple of them. None: `fitting_chunk`.
     chunk: BatchSize | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """How to draw windows, whatever is asked of them."""
+        return Sampling(**{f.name: getattr(self, f.name) for f in fields(Sampling)})
 
     def windows(self, horizon: int) -> int:
         """How many windows of `horizon` steps the transitions take, rounded up."""
@@ -83,7 +88,7 @@ def rollout_transitions(
     return transitions, ~ended
 
 
-@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "settings", "keep_better"))
+@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "sampling", "keep_better"))
 def _generate(
     world_model: WorldModel,
     model_state: ModelState,
@@ -91,7 +96,7 @@ def _generate(
     idm_state: InverseDynamicsState,
     episodes: Episodes,
     rows: Array,
-    settings: Synthesis,
+    sampling: Sampling,
     scales: tuple[float, float, float],
     keep_better: bool,
     key: Array,
@@ -107,7 +112,7 @@ def _generate(
         action=episodes.action[row],
         return_to_go=jnp.maximum(own, wanted) if keep_better else jnp.full_like(own, wanted),
     )
-    rollout = world_model.sample(model_state, context, keys[:, 1], settings)
+    rollout = world_model.sample(model_state, context, keys[:, 1], sampling)
     return rollout_transitions(rollout, context, inverse_dynamics, idm_state, discount)
 
 
@@ -194,7 +199,7 @@ def synthesize_parts(
     devices = mesh.size if mesh else 1
     at_once = settings.chunk or fitting_chunk(*models, dataset, settings, mesh)
     chunk = -(-min(at_once, windows) // devices) * devices
-    source = (*models, episodes, rows, settings, scales, keep_better, key)
+    source = (*models, episodes, rows, settings.sampling, scales, keep_better, key)
 
     def generate(begin: int) -> tuple[np.ndarray, Any]:
         index = np.arange(begin, begin + chunk)

@@ -7,7 +7,9 @@ from typing import Any, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 
-from dawm_jax.errors import NonFiniteError, require
+from dawm_jax.errors import require
+from dawm_jax.failures import all_finite, first_failure
+from dawm_jax.feeding import Feed, Streamed, calls, step_keys
 from dawm_jax.mesh import DATA, SEED, Mesh, NamedSharding, Split, constrain, place
 from dawm_jax.types import Array
 
@@ -35,13 +37,13 @@ class Component(Protocol):
 
 
 class Data(Protocol):
-    """What batches are drawn from, on the device."""
+    """What batches are drawn from, on the device; see `feeding` for what is too large for it."""
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Any:
         """A batch of leading dimensions `shape`."""
 
 
-Chunk = Callable[[State, Data, Array, Array], tuple[State, Metrics]]
+Chunk = Callable[..., tuple[Any, Metrics]]  # see `train_chunk`
 
 
 def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) -> Chunk:
@@ -52,7 +54,8 @@ def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) ->
     axis of `mesh`.
 
     Returns:
-        chunk(state, data, key, start) -> (state, metrics averaged over the chunk).
+        chunk(state, data, key, start) -> (state, metrics of each step); with a last argument for
+        `Streamed` data, the rows of each step's batch that were fetched from the host.
     """
     steps = updates // component.updates_per_step
     split = Split(*[None] * (len(component.batch_shape) - 1), DATA)
@@ -61,28 +64,41 @@ def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) ->
         f"a chunk of {updates} updates is not a positive multiple of {component.updates_per_step}",
     )
 
-    def chunk(state: State, data: Data, key: Array, start: Array) -> tuple[State, Metrics]:
-        def one_step(state: State, step: Array) -> tuple[State, Metrics]:
-            batch_key, update_key = jax.random.split(jax.random.fold_in(key, step))
-            batch = constrain(data.sample(batch_key, component.batch_shape), mesh, split)
-            return component.update(state, batch, update_key)
+    def chunk(
+        state: State, data: Data, key: Array, start: Array, *fetched: Any
+    ) -> tuple[State, Metrics]:
+        def one_step(state: State, this: tuple[Array, ...]) -> tuple[State, Metrics]:
+            step, *rows = this
+            batch_key, update_key = step_keys(key, step)
+            batch = data.sample(batch_key, component.batch_shape, *rows)
+            return component.update(state, constrain(batch, mesh, split), update_key)
 
         first = start // component.updates_per_step
-        state, metrics = jax.lax.scan(one_step, state, first + jnp.arange(steps))
-        return state, jax.tree.map(jnp.mean, metrics)
+        return jax.lax.scan(one_step, state, (first + jnp.arange(steps), *fetched))
 
     return chunk
 
 
 def over_seeds(chunk: Chunk, mesh: Mesh | None = None) -> Chunk:
-    """`chunk` for a leading seed axis of the state, the key and the metrics."""
-    return jax.vmap(chunk, in_axes=(0, None, 0, None), spmd_axis_name=mesh and SEED)
+    """`chunk` for a leading seed axis of the state, the key and the metrics.
+
+    Of fetched rows it is the second: the first is the steps'.
+    """
+
+    def all_seeds(
+        state: State, data: Data, key: Array, start: Array, *fetched: Any
+    ) -> tuple[State, Metrics]:
+        axes = (0, None, 0, None, *(1 for _ in fetched))
+        every = jax.vmap(chunk, in_axes=axes, spmd_axis_name=mesh and SEED)
+        return every(state, data, key, start, *fetched)
+
+    return all_seeds
 
 
 def fit(
     component: Component,
     state: State,
-    data: Data,
+    data: Data | Streamed,
     key: Array,
     *,
     seeds: bool = False,
@@ -97,7 +113,7 @@ def fit(
 def train(
     component: Component,
     state: State,
-    data: Data,
+    data: Data | Streamed,
     key: Array,
     *,
     chunk: int | None = None,
@@ -109,6 +125,7 @@ def train(
 
     Args:
         state: the state to start from.
+        data: what batches are drawn from, or `Streamed` data, with results equal to the bit.
         key: one key, or with `seeds` one a seed.
         chunk: updates in one compiled call, a divisor of `component.steps`; all unless given. From
             a start within a chunk, the first call makes what is left of it.
@@ -148,60 +165,39 @@ def train(
         step_chunk = train_chunk(component, updates, mesh)
         return jax.jit(over_seeds(step_chunk, mesh) if seeds else step_chunk, **outputs)
 
-    begin = start
-    while begin < steps:
-        end = begin - begin % length + length
-        before = state  # not donated: what went wrong in a chunk is found from its start
-        state, metrics = compiled(end - begin)(before, data, key, jnp.int32(begin))
-        if not _all_finite((state, metrics)):
+    feed = None
+    if isinstance(data, Streamed):
+        feed = Feed(data, component.batch_shape, unit, key, seeds, mesh)
 
-            def one(state: State, done: int) -> tuple[State, Metrics]:
-                return compiled(unit)(state, data, key, jnp.int32(done))
+    def make(state: State, begin: int, end: int, *fetched: Any) -> tuple[State, Metrics]:
+        return compiled(end - begin)(state, data, key, jnp.int32(begin), *fetched)
 
-            raise _first_failure(component, one, before, begin, end, seeds)
+    def one(state: State, done: int) -> tuple[State, Metrics]:
+        call = (done, done + unit)
+        state, metrics = make(state, *call, *([feed.now(call)] if feed else []))
+        return state, _means([metrics])
+
+    begin, before = start, state  # not donated: what went wrong in a chunk is found from its start
+    made: list[Metrics] = []  # metrics of the chunk's calls
+    ahead = calls(start, steps, length, unit, feed.most if feed else None)
+    for (first, end), *fetched in feed.ahead(ahead) if feed else ((call,) for call in ahead):
+        state, metrics = make(state, first, end, *fetched)
+        made.append(metrics)
+        if end % length:
+            continue
+        metrics = _means(made)
+        if not all_finite((state, metrics)):
+            name = type(component).__name__
+            raise first_failure(name, unit, one, before, begin, end, seeds)
         yield end, state, metrics
-        begin = end
+        begin, before, made = end, state, []
+
+
+def _means(made: list[Metrics]) -> Metrics:
+    """Means over the steps, the last axis, of consecutive calls; however they were cut."""
+    return _mean(jax.tree.map(lambda *steps: jnp.concatenate(steps, axis=-1), *made))
 
 
 @jax.jit
-def _all_finite(tree: Any) -> Array:
-    """Whether every floating-point number of a tree is finite."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-
-
-def _first_failure(
-    component: Component, one: Callable[..., Any], state: State, begin: int, end: int, seeds: bool
-) -> NonFiniteError:
-    """What is not finite first when the updates `begin` to `end` are repeated one at a time."""
-    name, unit, first = type(component).__name__, component.updates_per_step, state
-    advice = "A lower learning rate may help; or look for extreme values in the data."
-    for done in range(begin, end, unit):
-        after, metrics = one(state, done)
-        quantity = _not_finite(after, metrics, seeds)
-        if quantity:
-            last = done + unit
-            when = f"update {last}" if unit == 1 else f"updates {done + 1} to {last}"
-            message = f"{quantity} of {name} is not finite in {when}. {advice}"
-            return NonFiniteError(message, done, state)
-        state = after
-    return NonFiniteError(
-        f"something of {name} is not finite in updates {begin + 1} to {end}, in one compiled call "
-        f"but not one at a time. {advice}",
-        begin,
-        first,
-    )
-
-
-def _not_finite(state: State, metrics: Metrics, seeds: bool) -> str | None:
-    """The first metric, or else the first leaf of the state, that is not finite, and its seed."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    named = [*metrics.items(), *((f"state{jax.tree_util.keystr(p)}", leaf) for p, leaf in leaves)]
-    for name, value in named:
-        if not jnp.issubdtype(value.dtype, jnp.inexact) or jnp.isfinite(value).all():
-            continue
-        if not seeds:
-            return f"'{name}'"
-        by_seed = jnp.isfinite(value).reshape(len(value), -1).all(1)
-        return f"'{name}' (seed {int(jnp.argmin(by_seed))}, counted from 0)"
-    return None
+def _mean(metrics: Metrics) -> Metrics:
+    return jax.tree.map(lambda steps: jnp.mean(steps, axis=-1), metrics)

@@ -44,6 +44,7 @@ class General:
     learners: tuple[str, ...]
     sources: tuple[str, ...]
     synthetic_ratio: Between
+    pool_memory: Positive | None
     seed: CountOrZero
     seeds: Few
     updates: Count

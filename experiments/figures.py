@@ -26,6 +26,9 @@ SHADES = {
 }
 
 
+SHOWN = 1_000_000  # synthetic transitions at most
+
+
 def draw(
     workdir: Path, results: dict[str, Any], dataset: Dataset, sources: list[Source]
 ) -> list[Path]:
@@ -36,7 +39,8 @@ def draw(
     for source in sources:
         if source.windows is not None:
             pictures["trajectories"] = trajectories(*source.windows)
-            rewards = np.asarray(source.synthetic.reward)
+            rewards = source.synthetic.reward
+            rewards = np.asarray(rewards[:: -(-len(rewards) // SHOWN)])
             pictures["distributions"] = distributions(*source.windows, dataset, rewards)
             pictures["fidelity"] = fidelity(source.results["synthesis"]["fidelity"])
     paths = []

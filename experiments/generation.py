@@ -8,15 +8,14 @@ from time import monotonic
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.mesh import device_mesh
 from dawm_jax.synthesis import Synthesis, synthesize_parts
 from dawm_jax.types import Transition
-from experiments import files
+from experiments import files, pool
 from experiments.interruption import Interrupted, postponed
-from experiments.machine import enough_memory
+from experiments.machine import enough_memory, pool_memory
 from experiments.metrics import StageProgress
 from experiments.processes import on_first
 from experiments.profiling import trace
@@ -29,8 +28,8 @@ from experiments.versions import commit
 @enough_memory("synthesis.chunk or synthesis.transitions")
 def generate(
     run: Run, stage: Stage, model_state: Any, idm_state: Any
-) -> tuple[Transition, dict[str, Any]]:
-    """The generated transitions, kept as an .npz in the environment's units, and their facts.
+) -> tuple[Transition | StoredTransitions, dict[str, Any]]:
+    """The generated transitions, on the device if they fit into its budget, and their facts.
 
     Raises:
         UserError: another process is at work on the stage.
@@ -41,17 +40,10 @@ def generate(
         arrays, record = folder / "transitions.npz", folder / "record.json"
 
         def join(rate: float | None) -> None:
-            made = _joined(sorted((folder / "parts").glob("*.npz")))
-            _write_sealed(arrays, made)
-            facts = {
-                "commit": commit(),
-                "transitions": len(made["reward"]),
-                "transitions_per_second": rate,
-                "terminal_share": float((made["discount"] == 0.0).mean()),
-                "reward_mean": float(made["reward"].mean()),
-                "file": str(arrays.relative_to(run.workdir)),
-            }
-            files.write_sealed_json(record, facts)
+            facts = pool.join(sorted((folder / "parts").glob("*.npz")), arrays)
+            more = {"commit": commit(), "transitions_per_second": rate}
+            file = {"file": str(arrays.relative_to(run.workdir))}
+            files.write_sealed_json(record, {**facts, **more, **file})
 
         if run.profile:
             _trace(run, stage.name, sized(run, stage.name, folder, *states), *states)
@@ -62,10 +54,8 @@ def generate(
             rate = _make_parts(run, stage.name, folder / "parts", settings, *states)
             on_first(join, rate)
         on_first(files.remove, folder / "parts")
-        fields = _read(arrays)
-        facts = json.loads(record.read_text())
-    fields["action"] = run.dataset.scale_action(fields["action"])
-    return Transition(**{name: jnp.asarray(value) for name, value in fields.items()}), facts
+        memory = on_first(pool_memory, run.config.pool_memory)
+        return pool.opened(arrays, run.dataset, memory), json.loads(record.read_text())
 
 
 def _make_parts(
@@ -81,8 +71,8 @@ def _make_parts(
     first, started, transitions = done, monotonic(), 0
     with postponed() as asked, StageProgress(name, windows * steps, done * steps) as progress:
         for end, part in _chunks(run, settings, model_state, idm_state, done):
-            fields = {**vars(part), "action": run.dataset.unscale_action(part.action)}
-            on_first(_write_sealed, folder / f"{done:09}-{end:09}.npz", jax.device_get(fields))
+            path = folder / f"{done:09}-{end:09}.npz"
+            on_first(pool.write_part, path, jax.device_get(part), run.dataset)
             done, transitions = end, transitions + len(part.reward)
             progress.update(done * steps)
             if asked():
@@ -136,20 +126,3 @@ def _sound_parts(folder: Path, name: str) -> Iterator[Path]:
 
 def _end(part: Path) -> int:
     return int(part.stem.split("-")[1])
-
-
-def _write_sealed(path: Path, fields: dict[str, np.ndarray]) -> None:
-    files.remove(path)
-    with files.whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, **fields)
-    files.seal(path)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as stored:
-        return dict(stored)
-
-
-def _joined(parts: list[Path]) -> dict[str, np.ndarray]:
-    read = [_read(path) for path in parts]
-    return {name: np.concatenate([part[name] for part in read]) for name in read[0]}

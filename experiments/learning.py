@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.data.streaming import StoredTransitions, TransitionStream
 from experiments.environments import Evaluator
 from experiments.machine import enough_memory
 from experiments.run import Run
@@ -23,7 +24,7 @@ class Learned:
     trained: Trained
 
 
-@enough_memory("seeds, or the learner's batch_size or hidden")
+@enough_memory("seeds, pool_memory, or the learner's batch_size or hidden")
 def train_learner(
     run: Run, name: str, source_name: str, source: Source, evaluator: Evaluator | None
 ) -> Learned:
@@ -32,7 +33,9 @@ def train_learner(
     A seed starts from the same parameters on every source, so that differences are the source's.
     """
     learner, config = run.components.learners[name], run.config
-    data = TransitionSet(run.transitions, source.synthetic, config.synthetic_ratio)
+    streams = isinstance(source.synthetic, StoredTransitions)
+    mix = TransitionStream if streams else TransitionSet
+    data = mix(run.transitions, source.synthetic, config.synthetic_ratio)
     keys = jnp.stack([run.key(name, seed) for seed in range(config.seeds)])
     init_keys, train_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     stage = run.stage(

@@ -69,6 +69,19 @@ def _processor() -> str:
     return f"{platform.machine()}-{digest}"
 
 
+def pool_memory(gib: float | None) -> int:
+    """Bytes of a device's memory for generated transitions; beyond them, they stay on disk.
+
+    They are `gib`, or half of what the device has; on a CPU, a quarter of the machine's memory.
+    """
+    if gib is not None:
+        return int(gib * 2**30)
+    about = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if about and "bytes_limit" in about:
+        return about["bytes_limit"] // 2
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
 @contextmanager
 def enough_memory(numbers: str) -> Iterator[None]:
     """Turns the end of memory into a UserError that says which `numbers` of a config to lower."""

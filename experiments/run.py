@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from dawm_jax.data.holdout import hold_out
 from dawm_jax.data.windows import to_transitions
+from dawm_jax.feeding import Streamed
 from dawm_jax.learners import DataStatistics
 from dawm_jax.training import Component, Data
 from dawm_jax.types import Array, Dataset, Transition
@@ -73,7 +74,7 @@ class Run:
         stage: Stage,
         component: Component,
         state: Any,
-        data: Data,
+        data: Data | Streamed,
         key: Array,
         *,
         save_every: int,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.types import Rollout, Transition, Window
 from experiments import models
 from experiments.generation import generate
@@ -16,7 +17,7 @@ class Source:
     """What a learner is given besides the recorded transitions."""
 
     stage: Stage
-    synthetic: Transition | None = None
+    synthetic: Transition | StoredTransitions | None = None
     results: dict[str, Any] = field(default_factory=dict)  # entries of results.json
     windows: tuple[Window, Rollout] | None = None  # held-out ones beside imagined ones
 

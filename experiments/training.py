@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.errors import NonFiniteError, UserError
+from dawm_jax.feeding import Streamed
 from dawm_jax.mesh import SEED, Split, device_mesh, fetch, place
 from dawm_jax.training import Component, Data, train
 from dawm_jax.types import Array
@@ -42,7 +43,7 @@ def train_stage(
     stage: Stage,
     component: Component,
     state: Any,
-    data: Data,
+    data: Data | Streamed,
     key: Array,
     *,
     chunk: int,

@@ -1,11 +1,29 @@
 """Batches drawn on the device, from recorded and generated transitions."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from dawm_jax.errors import require
 from dawm_jax.types import Array, Transition
+
+
+class Draw(NamedTuple):
+    """How many rows are drawn, in which shape, and from which key."""
+
+    key: Array
+    shape: tuple[int, ...]
+
+    def numbers(self, count: int) -> Array:
+        """The numbers of the rows, each of `count` with the same probability."""
+        return jax.random.randint(self.key, self.shape, 0, count)
+
+    def of(self, transitions: Transition) -> Transition:
+        """The rows themselves."""
+        index = self.numbers(len(transitions.reward))
+        return jax.tree.map(lambda leaf: leaf[index], transitions)
 
 
 class TransitionSet(struct.PyTreeNode):
@@ -16,10 +34,7 @@ class TransitionSet(struct.PyTreeNode):
     synthetic_ratio: float = struct.field(pytree_node=False, default=0.5)
 
     def __post_init__(self) -> None:
-        require(
-            0.0 <= self.synthetic_ratio <= 1.0,
-            f"synthetic_ratio is {self.synthetic_ratio}; it must be between 0 and 1",
-        )
+        check_ratio(self.synthetic_ratio)
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Transition:
         """A batch of leading dimensions `shape`, drawn uniformly from each part.
@@ -27,17 +42,27 @@ class TransitionSet(struct.PyTreeNode):
         The last of the dimensions holds round(ratio * size) synthetic transitions, after the real.
         """
         if self.synthetic is None:
-            return _draw(self.real, key, shape)
-        *lead, size = shape
-        synthetic = round(self.synthetic_ratio * size)
-        real_key, synthetic_key = jax.random.split(key)
-        parts = (
-            _draw(self.real, real_key, (*lead, size - synthetic)),
-            _draw(self.synthetic, synthetic_key, (*lead, synthetic)),
-        )
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=len(lead)), *parts)
+            return Draw(key, shape).of(self.real)
+        real, synthetic = draws(key, shape, self.synthetic_ratio)
+        return joined(real.of(self.real), synthetic.of(self.synthetic), len(shape) - 1)
 
 
-def _draw(transitions: Transition, key: Array, shape: tuple[int, ...]) -> Transition:
-    index = jax.random.randint(key, shape, 0, len(transitions.reward))
-    return jax.tree.map(lambda leaf: leaf[index], transitions)
+def check_ratio(synthetic_ratio: float) -> None:
+    """Raises UserError unless it is a share."""
+    require(
+        0.0 <= synthetic_ratio <= 1.0,
+        f"synthetic_ratio is {synthetic_ratio}; it must be between 0 and 1",
+    )
+
+
+def draws(key: Array, shape: tuple[int, ...], synthetic_ratio: float) -> tuple[Draw, Draw]:
+    """What a batch takes of the real and of the synthetic transitions."""
+    *lead, size = shape
+    synthetic = round(synthetic_ratio * size)
+    real_key, synthetic_key = jax.random.split(key)
+    return Draw(real_key, (*lead, size - synthetic)), Draw(synthetic_key, (*lead, synthetic))
+
+
+def joined(real: Transition, synthetic: Transition, axis: int) -> Transition:
+    """Both parts of a batch, one after the other along `axis`."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=axis), real, synthetic)

@@ -43,6 +43,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.learners = ("bc", "td3bc", "iql")
     config.sources = ("real", "dawm")
     config.synthetic_ratio = 0.5  # of a batch, for sources that generate
+    config.pool_memory = placeholder(float)  # GiB; more is read from disk; unset: half a device's
     config.seed = 0  # the first one
     config.seeds = 4
     config.updates = 1_000_000  # of each learner

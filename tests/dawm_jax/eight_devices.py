@@ -6,7 +6,9 @@ import pytest
 from handmade import make_dataset, random_episode
 
 from dawm_jax import synthesis
+from dawm_jax.data import npz_columns
 from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.data.streaming import StoredTransitions, TransitionStream
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.errors import UserError
 from dawm_jax.inverse_dynamics import InverseDynamics
@@ -108,6 +110,29 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations):
         UserError, match=r"3 seeds cannot .* over the 8 devices .* device_mesh\(3\)"
     ):
         fit(learner, *first[:1], mix, first[1], seeds=True, mesh=device_mesh(8))
+
+
+def test_learners_on_transitions_in_a_file(dataset, tmp_path):
+    """Each device is given the rows of its own seeds."""
+    real = to_transitions(dataset)
+    np.savez(tmp_path / "transitions.npz", **vars(real))
+    columns = npz_columns.mapped(tmp_path / "transitions.npz")
+    stored = StoredTransitions(columns, lambda action: action, memory=2**14)
+    learner = TD3BC(steps=4, hidden=(8,), batch_size=16)
+    keys = jax.random.split(KEY, 4)
+    state = jax.vmap(learner.init, in_axes=(0, None))(keys, DataStatistics.of(dataset))
+    mesh = device_mesh(4)
+    one, eight, streamed = (
+        fit(learner, state, data, keys, seeds=True, mesh=mesh)
+        for data, mesh in (
+            (TransitionSet(real, real), None),
+            (TransitionSet(real, real), mesh),
+            (TransitionStream(real, stored), mesh),
+        )
+    )
+    assert_close(one, streamed)
+    assert_close(eight, streamed)
+    assert shards(streamed) == {(4, 1)}
 
 
 def test_synthesis(dataset, monkeypatch):

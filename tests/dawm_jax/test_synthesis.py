@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dawm_jax.data.windows import to_transitions
+from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.synthesis import Synthesis, rollout_transitions, synthesize, synthesize_parts
 from dawm_jax.types import Context, Rollout
@@ -139,6 +140,26 @@ def test_the_count_in_all_and_in_parts(small_dataset, terminal_at, chunk, expect
     assert list(windows) == expected
     joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     jax.tree.map(np.testing.assert_array_equal, joined, transitions)
+
+
+def test_another_count_or_target_needs_no_other_compilation(small_dataset):
+    traced = []
+
+    @dataclass(frozen=True)
+    class Watched(EchoModel):
+        def sample(self, state, context, keys, sampling):
+            traced.append(sampling)
+            return super().sample(state, context, keys, sampling)
+
+    for settings in (
+        {"transitions": 100},
+        {"transitions": 200},
+        {"transitions": 100, "target_quantile": 0.5, "target_stretch": 1.2},
+    ):
+        echo(small_dataset, model=Watched(), chunk=16, **settings)
+    assert traced == [Sampling()]
+    echo(small_dataset, model=Watched(), chunk=16, transitions=100, sampling_steps=2)
+    assert traced == [Sampling(), Sampling(sampling_steps=2)]
 
 
 def test_parts_from_a_later_window_on_are_the_same(small_dataset):

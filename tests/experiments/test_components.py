@@ -72,6 +72,8 @@ def test_settings_reach_the_parts():
         ({"learners": ()}, "learners is empty"),
         ({"seeds": 0}, "config.seeds is 0"),
         ({"synthetic_ratio": 1.5}, "synthetic_ratio is 1.5"),
+        ({"pool_memory": 0.0}, "config.pool_memory is 0.0"),
+        ({"pool_memory": NAN}, "config.pool_memory is nan.* or unset"),
         ({"updates": 0}, "config.updates is 0"),
         ({"evaluation_episodes": 0}, "evaluation_episodes is 0"),
         ({"seed": -1}, "seed is -1"),

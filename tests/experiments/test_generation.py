@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dawm_jax.data.minari_source import load
+from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.synthesis import Synthesis
 from dawm_jax.types import Transition
 from experiments import files, generation
@@ -43,6 +44,7 @@ def run(recorded, tmp_path, monkeypatch):
             inverse_dynamics=None,
             synthesis=Synthesis(transitions=90, chunk=8),
         ),
+        config=SimpleNamespace(pool_memory=None),
         key=lambda name: jax.random.key(0),
         profile=False,
     )
@@ -170,6 +172,26 @@ def test_another_chunk_goes_on_with_the_parts(run, whole, monkeypatch):
     assert seen == [8]
 
 
+def test_the_facts_are_those_of_the_file(run, whole):
+    _, record = generation.generate(run, STAGE, None, None)
+    with np.load(folder(run) / "transitions.npz") as stored:
+        assert record["terminal_share"] == np.mean(stored["discount"] == 0.0)
+        assert record["reward_mean"] == pytest.approx(stored["reward"].mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("parts", "where"), [(1.0, Transition), (0.99, StoredTransitions)])
+def test_more_than_the_budget_stays_in_the_file(run, whole, parts, where):
+    expected, _ = generation.generate(run, STAGE, None, None)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(expected))
+    run.config.pool_memory = parts * size / 2**30
+    made, _ = generation.generate(run, STAGE, None, None)
+    assert type(made) is where
+    if where is StoredTransitions:
+        assert made.memory == int(0.99 * size) // 8
+        made = made.rows(np.arange(len(made)))
+    jax.tree.map(np.testing.assert_array_equal, made, expected)
+
+
 @pytest.mark.parametrize("name", ["transitions.npz", "record.json"])
 def test_a_damaged_result_is_named_and_made_again(run, whole, monkeypatch, capsys, name):
     assert_whole(run, whole)
@@ -183,11 +205,11 @@ def test_a_damaged_result_is_named_and_made_again(run, whole, monkeypatch, capsy
 def test_a_rate_that_was_not_measured_is_null(run, whole, monkeypatch):
     """All parts were made by a process that was killed before it joined them."""
 
-    def killed(parts):
+    def killed(parts, path):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(generation, "_joined", killed)
+        patch.setattr(generation.pool, "join", killed)
         with pytest.raises(KeyboardInterrupt):
             generation.generate(run, STAGE, None, None)
     _, record = generation.generate(run, STAGE, None, None)

@@ -7,7 +7,13 @@ import pytest
 
 from dawm_jax.errors import UserError
 from experiments import generation, learning, models
-from experiments.machine import check_devices, check_writable, enough_memory, keep_compiled
+from experiments.machine import (
+    check_devices,
+    check_writable,
+    enough_memory,
+    keep_compiled,
+    pool_memory,
+)
 
 
 def test_a_device_that_is_not_there_is_told_with_those_that_are(monkeypatch):
@@ -83,6 +89,21 @@ def test_every_stage_says_what_to_lower(stage, message):
     others = stage.__wrapped__.__code__.co_argcount - 1
     with pytest.raises(UserError, match=message):
         stage(Full(), *[Full()] * others)
+
+
+def test_the_memory_for_the_pool_is_what_is_given_or_a_share_of_what_is_there(monkeypatch):
+    class Device:
+        def memory_stats(self):
+            return {"bytes_limit": 6000}
+
+    assert pool_memory(1.5) == 3 * 2**29
+    if jax.default_backend() == "cpu":
+        with Path("/proc/meminfo").open() as about:
+            kilobytes = int(about.readline().split()[1])
+        assert pool_memory(None) == kilobytes * 1024 // 4
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
+    assert pool_memory(None) == 3000
 
 
 def test_compiled_programs_are_kept_unless_jax_is_told_where(tmp_path, monkeypatch):

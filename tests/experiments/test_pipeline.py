@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.errors import UserError
 from dawm_jax.scores import normalized_score
 from experiments import pipeline, run, training
@@ -100,6 +101,23 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypa
         if '"td3bc-dawm"' in line
     ]
     assert steps == list(range(2, 21, 2))
+
+
+def test_learners_on_a_pool_that_stays_on_disk_end_with_the_same_bits(
+    finished, tmp_path, monkeypatch
+):
+    config, workdir, results = finished
+    read, rows = [], StoredTransitions.rows
+    monkeypatch.setattr(
+        StoredTransitions, "rows", lambda self, index: read.append(len(index)) or rows(self, index)
+    )
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    for stage in (tmp_path / "stages").glob("*-dawm-*"):
+        shutil.rmtree(stage)
+    config = config.copy_and_resolve_references()
+    config.pool_memory = 1e-6  # about a thirtieth of the pool, and a batch a call
+    assert without_timings(pipeline.run(config, tmp_path)) == without_timings(results)
+    assert read == [1] * 50  # 20 batches of bc and of iql, 10 of td3bc's two updates
 
 
 def test_another_learner_setting_leaves_the_models_alone(finished, tmp_path):

@@ -1,5 +1,7 @@
 """Windows imagined per second, alone and as whole synthetic transitions."""
 
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -11,6 +13,7 @@ from dawm_jax.data.windows import to_transitions
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.synthesis import Synthesis, synthesize_parts
+from dawm_jax.types import Dataset, Transition
 from dawm_jax.world_model import ModelState, WorldModel
 from experiments.benchmark import flops, sizes
 from experiments.benchmark.cases import OURS, TORCH, Case, Group, Groups, blocking
@@ -117,16 +120,23 @@ def synthesis_case(
     batch: int,
     transitions: int,
     settings: dict[str, Any] | None = None,
+    keep: Callable[[Iterator[tuple[int, Transition]], Dataset], None] | None = None,
 ) -> Case:
-    """Ours: `amount` transitions, actions inferred, on the host, where each chunk is dropped."""
+    """Ours: `amount` transitions, actions inferred, on the host.
+
+    There `keep` is given the parts, with the numbers that they end at; else each is dropped.
+    """
     dataset = random_dataset(transitions)
     inferred = inverse.init(jax.random.key(3), to_transitions(dataset))
     made = Synthesis(transitions=amount, chunk=batch)
     key = jax.random.key(4)
 
     def synthesize() -> None:
-        for _ in synthesize_parts(model, state, inverse, inferred, dataset, made, key):
-            pass
+        parts = synthesize_parts(model, state, inverse, inferred, dataset, made, key)
+        if keep:
+            keep(parts, dataset)
+        else:
+            deque(parts, maxlen=0)
 
     windows = made.windows(model.horizon)
     passes = 2 * made.sampling_steps

@@ -12,7 +12,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.samplers import Sampling
+from dawm_jax.types import Dataset, Transition
 from dawm_jax.world_model import ModelState, WorldModel
+from experiments import files, pool
 from experiments.benchmark import sizes
 from experiments.benchmark.cases import OURS, Case, Group, Groups, blocking
 from experiments.benchmark.random_data import random_contexts, random_dataset
@@ -86,13 +88,26 @@ def _sample(options: Options, setting: str, value: int, stack: ExitStack) -> Cas
 
 
 def _transitions(options: Options, transitions: int, stack: ExitStack) -> Case:
-    """Synthetic transitions from a narrow network, each chunk dropped once it is on the host."""
+    """Synthetic transitions from a narrow network, kept on disk as a run keeps them."""
     model = sizes.world_model(NARROW)
     state = _started(model, options)
     inverse = sizes.components(NARROW).inverse_dynamics
     batch = options.scope.sampled[-1]
     settings = {"transitions": transitions}
-    return synthesis_case(model, state, inverse, transitions, batch, _rows(options), settings)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
+    keep = partial(_keep, folder)
+    return synthesis_case(model, state, inverse, transitions, batch, _rows(options), settings, keep)
+
+
+def _keep(folder: Path, made: Iterable[tuple[int, Transition]], dataset: Dataset) -> None:
+    """Parts, and one file of them all: no more than a part is in memory, however many there are."""
+    parts = []
+    for end, part in made:
+        parts.append(folder / f"{end:09}.npz")
+        pool.write_part(parts[-1], part, dataset)
+    pool.join(parts, folder / "transitions.npz")
+    for path in parts:
+        files.remove(path)
 
 
 def _devices(options: Options, count: int, stack: ExitStack) -> Case:
