@@ -26,8 +26,9 @@ def in_processes(function: Callable[..., Any], tasks: list[tuple[Any, ...]]) -> 
         try:
             # A pool that a signal breaks off half started would never end.
             with postponed(), _signals_kept_from_children():
-                results = pool.map(function, *zip(*tasks, strict=True))
-            return list(results)
+                # Not `pool.map`, which cancels tasks: Python 3.11 shows a traceback of that here.
+                made = [pool.submit(function, *task) for task in tasks]
+            return [future.result() for future in made]
         except BrokenProcessPool:
             raise UserError(
                 "a process that recorded was killed, perhaps for want of memory; nothing is "
