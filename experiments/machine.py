@@ -5,12 +5,44 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jax
 
 from dawm_jax.errors import UserError, require
+from dawm_jax.mesh import Mesh, device_mesh
+
+
+def cores() -> set[int]:
+    """The numbers of the processor's cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def share_cores(seeds: int) -> None:
+    """Has JAX take cores of the processor for devices, as many as `seeds` are split over evenly.
+
+    A core for each seed beats all of them for one small product at a time (docs/limits.md). Nothing
+    changes where the user says how many, in several processes, or once JAX is in use.
+    """
+    said = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if said or jax.config.jax_num_cpu_devices >= 0 or jax.distributed.is_initialized():
+        return
+    with suppress(RuntimeError):  # it is in use
+        most = min(len(cores()), seeds)
+        devices = max(n for n in range(1, most + 1) if seeds % n == 0)
+        jax.config.update("jax_num_cpu_devices", devices)
+
+
+def training_mesh(seeds: int | None) -> Mesh | None:
+    """The devices that train together: all of them, but of one processor's only for seeds.
+
+    Its cores share what a single model is made of, and work on it together anyhow.
+    """
+    processor = jax.default_backend() == "cpu" and jax.process_count() == 1
+    return None if processor and seeds is None else device_mesh(seeds or 1)
 
 
 def check_devices() -> None:

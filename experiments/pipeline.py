@@ -18,7 +18,13 @@ from experiments.disk import disk_errors_explained
 from experiments.environments import make_evaluator
 from experiments.files import write_json
 from experiments.learning import train_learner
-from experiments.machine import check_devices, check_writable, enough_memory, keep_compiled
+from experiments.machine import (
+    check_devices,
+    check_writable,
+    enough_memory,
+    keep_compiled,
+    share_cores,
+)
 from experiments.processes import after_first, anywhere, on_first
 from experiments.recording import collect_missing
 from experiments.run import Run
@@ -63,6 +69,7 @@ def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
     for name in names(config.sources):
         require_choice("source", name, SOURCES)
     require(bool(names(config.sources)), "config.sources is empty; name at least one source")
+    share_cores(config.seeds)
     check_devices()
     keep_compiled()
     on_first(check_writable, workdir)

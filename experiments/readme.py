@@ -1,4 +1,4 @@
-"""Renews the README's tables from the result files that they name.
+"""Renews the tables of the README and of docs/limits.md from the result files that they name.
 
 python -m experiments.readme
 """
@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 
 from experiments import tables
-from experiments.benchmark.table import benchmark
+from experiments.benchmark.table import reached, rows
 
 ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/limits.md")
 BEGIN, END = (
-    r"<!-- (?P<kind>scores|fidelity|ablation|benchmark): (?P<files>[^>]+) -->\n",
+    r"<!-- (?P<kind>scores|fidelity|ablation|bars|benchmark): (?P<files>[^>]+) -->\n",
     "<!-- end of table -->",
 )
 MARKED = re.compile(f"({BEGIN}).*?(?={END})", re.DOTALL)
@@ -26,8 +27,10 @@ def renewed(text: str) -> str:
         match found["kind"]:
             case "fidelity":
                 table = tables.fidelity(results)
+            case "bars":
+                table = reached(results)
             case "benchmark":
-                table = benchmark(results)
+                table = rows(results)
             case kind:
                 table = getattr(tables, kind)(results[0])
         origin = " ".join(dict.fromkeys(tables.provenance(each) for each in results))
@@ -37,5 +40,5 @@ def renewed(text: str) -> str:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(renewed(readme.read_text()))
+    for page in PAGES:
+        (ROOT / page).write_text(renewed((ROOT / page).read_text()))

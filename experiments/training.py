@@ -14,12 +14,13 @@ import numpy as np
 
 from dawm_jax.errors import NonFiniteError, UserError
 from dawm_jax.feeding import Streamed
-from dawm_jax.mesh import SEED, Split, device_mesh, fetch, place
+from dawm_jax.mesh import SEED, Split, fetch, place
 from dawm_jax.training import Component, Data, train
 from dawm_jax.types import Array
 from experiments import files
 from experiments.checkpoints import Checkpoints
 from experiments.interruption import Interrupted, postponed
+from experiments.machine import training_mesh
 from experiments.metrics import StageMetrics, StageProgress
 from experiments.processes import on_first
 from experiments.profiling import trace_updates
@@ -68,7 +69,7 @@ def train_stage(
         UserError: another process is at work on the stage, or a number is not finite.
         Interrupted: a signal asked to stop; what was trained is saved.
     """
-    mesh = device_mesh(seeds or 1)
+    mesh = training_mesh(seeds)
     state = place(state, mesh, Split(SEED) if seeds else Split())
 
     def on_one_device(state: Any) -> Any:

@@ -22,7 +22,7 @@ from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.table import benchmark
 from experiments.files import write_json
-from experiments.machine import check_devices, check_writable
+from experiments.machine import check_devices, check_writable, cores, share_cores
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmark"
 
@@ -53,6 +53,7 @@ def main(argv: list[str]) -> None:
                 environment.set_up(peers_folder())
                 print(f"the peers' environment is in {peers_folder()}")
                 return
+            share_cores(len(cores()))
             check_devices()
             options = campaign.asked(
                 ASKED.value,

@@ -16,11 +16,11 @@ from experiments.benchmark.cases import Group
 from experiments.benchmark.measure import measure
 from experiments.benchmark.peers.environment import find
 from experiments.benchmark.peers.same_function import check
-from experiments.benchmark.quiet import cores
 from experiments.benchmark.scope import Options
 from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.suites.scale import exponent
+from experiments.machine import cores
 from experiments.versions import versions
 
 
@@ -71,7 +71,7 @@ def run(options: Options) -> dict[str, Any]:
         "date": started.isoformat(timespec="seconds"),
         "versions": versions(),
         "processor": processor(),
-        "cores": cores(),
+        "cores": len(cores()),
         "settings": {
             "suites": options.suites,
             "sizes": options.sizes,

@@ -4,20 +4,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from experiments.machine import cores
+
 TICK = os.sysconf("SC_CLK_TCK")
 SHARE = 0.03  # of the cores' time that others may take
 TICKS = 5  # that a short repetition may lose to rounding
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(_cores())
-
-
-def _cores() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
 
 
 class Watch:
@@ -32,7 +23,7 @@ class Watch:
         if self.started is None:
             return False
         others = self._others() - self.started
-        return others > SHARE * seconds * cores() + TICKS / TICK
+        return others > SHARE * seconds * len(cores()) + TICKS / TICK
 
     def _others(self) -> float | None:
         busy = _busy_seconds()
@@ -51,7 +42,7 @@ def _busy_seconds() -> float | None:
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
-    ours = {f"cpu{core}" for core in _cores()}
+    ours = {f"cpu{core}" for core in cores()}
     total = 0
     for line in stat.read_text().splitlines():
         name, *ticks = line.split()

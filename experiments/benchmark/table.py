@@ -10,18 +10,27 @@ PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 def benchmark(runs: list[dict[str, Any]]) -> str:
     """What was reached, the exponents of cost, and the rows of all the runs."""
-    reached = [
+    return "\n\n".join(part for part in (reached(runs), rows(runs)) if part)
+
+
+def reached(runs: list[dict[str, Any]]) -> str:
+    """The bars, with what was measured, and the exponents of cost; empty if none was measured."""
+    lines = [
         f"| {bar.what} | {bar} | {value:.3g} | {'reached' if bar.reached(value) else 'missed'} |"
         for run in runs
         for bar, value in bars(run)
     ]
     exponents = [f"{n} {e:.2f}" for run in runs for n, e in run["exponents"].items()]
-    lines = []
-    if reached:
-        lines += ["| what | bar | measured | |", "| --- | --- | --- | --- |", *reached, ""]
+    if lines:
+        lines = ["| what | bar | measured | |", "| --- | --- | --- | --- |", *lines]
     if exponents:
-        lines += [f"Exponents of cost: {', '.join(exponents)}.", ""]
-    lines += [
+        lines += ["", f"Exponents of cost: {', '.join(exponents)}."]
+    return "\n".join(lines).strip()
+
+
+def rows(runs: list[dict[str, Any]]) -> str:
+    """A row for each case."""
+    lines = [
         "| suite | what | by | a second (quartiles) | FLOP/s | of the peak | B/s | of a copy "
         "| first of its kind over this | compile |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",

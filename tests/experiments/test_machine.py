@@ -1,4 +1,7 @@
+import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -122,3 +125,32 @@ def test_compiled_programs_are_kept_unless_jax_is_told_where(tmp_path, monkeypat
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "of", "flags", "devices", "trained_on"),
+    [
+        (4, 2, "", 2, (None, 2)),
+        (4, 3, "", 2, (None, 2)),
+        (3, 2, "", 1, (None, None)),
+        (6, 64, "", 6, (None, 6)),
+        (1, 64, "", 1, (None, None)),
+        (4, 2, "--xla_force_host_platform_device_count=4", 4, (None, 4)),
+    ],
+)
+def test_seeds_are_split_over_cores(seeds, of, flags, devices, trained_on):
+    """In a process of its own: JAX takes its devices once."""
+    program = f"""
+import jax
+from experiments import machine
+machine.cores = lambda: set(range({of}))
+machine.share_cores({seeds})
+meshes = [machine.training_mesh(None), machine.training_mesh({seeds})]
+machine.share_cores({2 * seeds})  # too late: nothing changes
+print(jax.device_count(), *(mesh and mesh.shape["seed"] for mesh in meshes))
+"""
+    environment = {**os.environ, "XLA_FLAGS": flags}
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == [str(devices), *map(str, trained_on)]

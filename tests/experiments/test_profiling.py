@@ -47,7 +47,7 @@ def test_a_traced_stage_ends_with_the_same_bits(whole, tmp_path, capsys, monkeyp
     assert compiled == [4, 2]  # of 12 updates, 5 are no divisor; then the stage's own chunk
     assert_equal_results(tmp_path / "traced", trained, whole)
     (events,) = traces(tmp_path / "traced", "walk")
-    assert_of_a_compiled("chunk", events)
+    assert_of_a_compiled("all_seeds", events)
     folder = tmp_path / "traced" / "profile" / "walk"
     assert f"walk: a trace of 4 updates is in {folder}\n" in capsys.readouterr().out
 

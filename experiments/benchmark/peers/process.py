@@ -14,8 +14,8 @@ from dawm_jax.errors import UserError
 from dawm_jax.world_model import WorldModel
 from experiments.benchmark.cases import Case
 from experiments.benchmark.peers.environment import python_of
-from experiments.benchmark.quiet import cores
 from experiments.benchmark.random_data import ACTION, OBSERVATION
+from experiments.machine import cores
 
 ROOT = Path(__file__).parents[3]
 MODULE = "experiments.benchmark.peers.worker"
@@ -67,7 +67,7 @@ def started(environment: Path, job: dict[str, Any]) -> Iterator[Worker]:
     try:
         worker = Worker(process)
         device = "cpu" if jax.default_backend() == "cpu" else "cuda"
-        worker.ask(json.dumps({"threads": cores(), "device": device, **job}))
+        worker.ask(json.dumps({"threads": len(cores()), "device": device, **job}))
         yield worker
     finally:
         process.kill()

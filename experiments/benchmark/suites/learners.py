@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.learners import LEARNERS, DataStatistics
+from dawm_jax.mesh import SEED, Split, place
 from dawm_jax.training import over_seeds, train_chunk
 from experiments.benchmark import flops
 from experiments.benchmark.cases import D3RLPY, ONE_BY_ONE, OURS, Case, Group, Groups, carrying
@@ -18,6 +19,7 @@ from experiments.benchmark.random_data import ACTION, OBSERVATION, random_datase
 from experiments.benchmark.roof import roofs
 from experiments.benchmark.scope import Options
 from experiments.benchmark.suites.models import one_at_a_time
+from experiments.machine import training_mesh
 
 BATCH = 256
 NAMES = ("td3bc", "iql")
@@ -68,8 +70,11 @@ def learner_case(
     learner = _learner(name, hidden)
     updates -= updates % learner.updates_per_step
     data, state, key = _start(learner, transitions, seeds)
-    chunk = train_chunk(learner, updates)
-    chunk = jax.jit(chunk if seeds == 1 else over_seeds(chunk))
+    mesh = training_mesh(None if seeds == 1 else seeds)
+    state, key = place((state, key), mesh, Split() if seeds == 1 else Split(SEED))
+    data = place(data, mesh)
+    chunk = train_chunk(learner, updates, mesh)
+    chunk = jax.jit(chunk if seeds == 1 else over_seeds(chunk, mesh))
     parameters = sum(leaf.size for leaf in jax.tree.leaves((state.actor, state.critic)))
     return Case(
         by=OURS,

@@ -12,6 +12,7 @@ import jax
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.inverse_dynamics import InverseDynamics
+from dawm_jax.mesh import DATA, SEED, Split, device_mesh, place
 from dawm_jax.synthesis import Synthesis, synthesize_parts
 from dawm_jax.types import Dataset, Transition
 from dawm_jax.world_model import ModelState, WorldModel
@@ -86,8 +87,10 @@ def sample_case(
     sampling: Sampling,
     settings: dict[str, Any] | None = None,
 ) -> Case:
-    """Ours: `batch` windows from as many contexts that are on the device."""
-    context, keys = random_contexts(batch)
+    """Ours: `batch` windows from as many contexts that are on the devices."""
+    mesh = device_mesh()
+    state = place(state, mesh)
+    context, keys = place(random_contexts(batch), mesh, Split((SEED, DATA)))
     sample = jax.jit(model.sample, static_argnums=3)
     passes = sampling.sampling_steps * (1 if sampling.guidance_scale == PLAIN else 2)
     one = flops.forward(sizes.unet_layers(model, OBSERVATION, ACTION))
@@ -128,11 +131,11 @@ def synthesis_case(
     """
     dataset = random_dataset(transitions)
     inferred = inverse.init(jax.random.key(3), to_transitions(dataset))
-    made = Synthesis(transitions=amount, chunk=batch)
+    made, mesh = Synthesis(transitions=amount, chunk=batch), device_mesh()
     key = jax.random.key(4)
 
     def synthesize() -> None:
-        parts = synthesize_parts(model, state, inverse, inferred, dataset, made, key)
+        parts = synthesize_parts(model, state, inverse, inferred, dataset, made, key, mesh=mesh)
         if keep:
             keep(parts, dataset)
         else:
