@@ -64,16 +64,19 @@ def _seed_scores(entry: dict[str, Any]) -> list[float]:
 def fidelity(runs: list[dict[str, Any]]) -> str:
     """`synthesis.fidelity` of runs, a row each."""
     lines = [
-        "| data set | change of state in the simulator | the one-step model's | states | rewards "
-        "| variance ratio | actions (unclipped) | windows that end, precision / recall |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| data set | parameters, updates | change of state in the simulator "
+        "| the one-step model's | states | rewards | variance ratio | actions (unclipped) "
+        "| windows that end, precision / recall |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for results in runs:
+        size = results["world_model"]["parameters"] / 1e6
         report = results["synthesis"]["fidelity"]
         actions = report["actions"]
         unclipped = actions["unclipped"] or {"pooled": None}
         columns = [
             results["dataset"]["id"],
+            f"{size:.1f} million, {results['config']['world_model']['steps']:,}",
             _ends(_changes(report, "world_model")),
             _ends(_changes(report, "one_step")),
             _ends(report["states"]["world_model"]["pooled"]),

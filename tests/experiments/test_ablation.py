@@ -48,7 +48,9 @@ def test_the_fidelity_of_runs_is_a_table(finished):
     changes["world_model"]["pooled"] = [0.5, 0.25, None]  # none of the last could be judged
     changes["one_step"]["pooled"] = [0.75, None, 0.125]
     (row,) = tables.fidelity([results]).splitlines()[2:]
-    assert row.startswith(f"| {results['dataset']['id']} | 0.500 / - | 0.750 / 0.125 |")
+    steps = results["config"]["world_model"]["steps"]
+    size = f"{results['world_model']['parameters'] / 1e6:.1f} million, {steps}"
+    assert row.startswith(f"| {results['dataset']['id']} | {size} | 0.500 / - | 0.750 / 0.125 |")
     assert f"{report['variance_ratio']['world_model']['pooled']:.2f} |" in row
     report["simulator"] = report["actions"]["unclipped"] = None
     (row,) = tables.fidelity([results]).splitlines()[2:]
