@@ -6,10 +6,12 @@ One to any of several processes stops all of them.
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _received: list[int] = []  # of this process, as signals are
@@ -30,6 +32,9 @@ class Interrupted(BaseException):
 def handled() -> Iterator[None]:
     """Within the block a first signal raises Interrupted, or waits for the end of `postponed`.
 
+    Where Python drops exceptions, as in callbacks of its garbage collector, it waits for the next
+    `postponed` without a word.
+
     A second one ends the process at once, whatever it computes: a thread is told of signals while
     the main one is busy in compiled code, where Python's own handlers have to wait.
     """
@@ -38,9 +43,17 @@ def handled() -> Iterator[None]:
     threading.Thread(target=_stop_at_the_second, args=(ours,), daemon=True).start()
     before = {number: signal.signal(number, _on_signal) for number in SIGNALS}
     wakeup = signal.set_wakeup_fd(other.fileno(), warn_on_full_buffer=False)
+    hook = sys.unraisablehook
+
+    def told(dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, Interrupted):
+            hook(dropped)
+
+    sys.unraisablehook = told
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -36,6 +37,24 @@ def test_a_postponed_one_lets_the_block_end(number):
     with pytest.raises(Interrupted):
         hit()
     assert reached == ["the end"]
+
+
+def test_a_signal_that_python_drops_is_not_lost_and_not_told(capsys):
+    def once(phase, info):
+        gc.callbacks.remove(once)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def hit():
+        with handled():
+            gc.callbacks.append(once)
+            gc.collect()
+            with postponed() as asked:
+                assert asked()
+            raise AssertionError("not stopped")
+
+    with pytest.raises(Interrupted):
+        hit()
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_an_error_of_a_postponing_block_is_not_hidden():
