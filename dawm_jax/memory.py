@@ -20,16 +20,21 @@ def free_bytes() -> int:
     told = [device.memory_stats() for device in jax.local_devices()]
     if all(told):
         return min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in told)
-    return _machine_bytes() // len(told)
+    return _free_on_machine() // len(told)
 
 
-def _machine_bytes() -> int:
+def machine_bytes() -> int:
+    """All of the machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _free_on_machine() -> int:
     """What programs can still have of the machine's memory; elsewhere than on Linux, all of it."""
     about = Path("/proc/meminfo")
     if about.exists():
         sizes = dict(line.split(":") for line in about.read_text().splitlines())
         return int(sizes["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return machine_bytes()
 
 
 def peak_bytes(program: Jaxpr) -> int:

@@ -7,8 +7,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import jax
-
 from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.mesh import device_mesh
 from dawm_jax.synthesis import Synthesis, synthesize_parts
@@ -72,7 +70,7 @@ def _make_parts(
     with postponed() as asked, StageProgress(name, windows * steps, done * steps) as progress:
         for end, part in _chunks(run, settings, model_state, idm_state, done):
             path = folder / f"{done:09}-{end:09}.npz"
-            on_first(pool.write_part, path, jax.device_get(part), run.dataset)
+            on_first(pool.write_part, path, part, run.dataset)
             done, transitions = end, transitions + len(part.reward)
             progress.update(done * steps)
             if asked():

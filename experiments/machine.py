@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from dawm_jax.errors import UserError, require
+from dawm_jax.memory import machine_bytes
 from dawm_jax.mesh import Mesh, device_mesh
 
 
@@ -111,7 +112,7 @@ def pool_memory(gib: float | None) -> int:
     about = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if about and "bytes_limit" in about:
         return about["bytes_limit"] // 2
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    return machine_bytes() // 4
 
 
 @contextmanager
