@@ -43,7 +43,10 @@ def constrain(tree: Any, mesh: Mesh | None, split: Split) -> Any:
     """The traced arrays of a tree, computed where `split` has them."""
     if mesh is None:
         return tree
-    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, split))
+    within = jax.sharding.get_abstract_mesh()  # in `shard_map`, the mesh that knows of it
+    return jax.lax.with_sharding_constraint(
+        tree, NamedSharding(mesh if within.empty else within, split)
+    )
 
 
 def fetch(tree: Any, mesh: Mesh | None) -> Any:

@@ -82,17 +82,36 @@ def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) ->
 def over_seeds(chunk: Chunk, mesh: Mesh | None = None) -> Chunk:
     """`chunk` for a leading seed axis of the state, the key and the metrics.
 
-    Of fetched rows it is the second: the first is the steps'.
+    Of fetched rows it is the second: the first is the steps'. The seeds of a device are updated
+    together; on a processor one after the other, as one seed's parameters and moments stay in the
+    cache of a core and those of several do not.
     """
+    every = jax.lax.map if jax.default_backend() == "cpu" else _vmapped
 
     def all_seeds(
         state: State, data: Data, key: Array, start: Array, *fetched: Any
     ) -> tuple[State, Metrics]:
-        axes = (0, None, 0, None, *(1 for _ in fetched))
-        every = jax.vmap(chunk, in_axes=axes, spmd_axis_name=mesh and SEED)
-        return every(state, data, key, start, *fetched)
+        def one_seed(own: tuple[Any, ...]) -> tuple[State, Metrics]:
+            state, key, *rows = own
+            return chunk(state, data, key, start, *rows)
 
-    return all_seeds
+        rows = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), fetched)
+        return every(one_seed, (state, key, *rows))
+
+    if mesh is None:
+        return all_seeds
+
+    def on_mesh(state: State, data: Data, key: Array, start: Array, *fetched: Any) -> Any:
+        own = (Split(SEED), Split(), Split(SEED), Split(), *(Split(None, SEED) for _ in fetched))
+        return jax.shard_map(
+            all_seeds, mesh=mesh, in_specs=own, out_specs=Split(SEED), axis_names={SEED}
+        )(state, data, key, start, *fetched)
+
+    return on_mesh
+
+
+def _vmapped(function: Callable[[Any], Any], seeds: Any) -> Any:
+    return jax.vmap(function)(seeds)
 
 
 def fit(
