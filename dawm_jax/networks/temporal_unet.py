@@ -14,10 +14,13 @@ from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding, temporal_c
 from dawm_jax.types import Array
 
 
-def _kernel(module: nn.Module, taps: int, channels: int, features: int) -> list[Array]:
-    """The weights of a convolution, an array (channels, features) for each tap."""
-    init = nn.initializers.variance_scaling(1.0 / taps, "fan_in", "uniform")
-    return [module.param(f"tap_{i}", init, (channels, features)) for i in range(taps)]
+def _kernel(module: nn.Module, taps: int, channels: int, features: int) -> tuple[Array, ...]:
+    """The weights of a convolution, an array (channels, features) for each tap.
+
+    They are drawn at once: a new model takes as long to make as it has draws to compile.
+    """
+    draw = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+    return module.param("kernel", lambda key: tuple(draw(key, (taps, channels, features))))
 
 
 class TemporalConv(nn.Module):

@@ -41,7 +41,7 @@ class Scope:
             "updates": 1_000,
             "evaluate_every": 1_000,
             "evaluation_episodes": 1,
-            "log_every": 100,
+            "log_every": 10,  # updates until the first step is told
             "checkpoint_every": 500,
             "measurement.windows": 512,
             "measurement.judged": 128,

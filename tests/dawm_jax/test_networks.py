@@ -23,7 +23,7 @@ def naive_convolution(x, kernel, stride, left):
 
 
 def conv_params(kernel, bias):
-    return {**{f"tap_{i}": weights for i, weights in enumerate(kernel)}, "bias": bias}
+    return {"kernel": tuple(kernel), "bias": bias}
 
 
 def arrays(*shapes):
@@ -105,8 +105,9 @@ def test_mish_and_its_slope_are_exact_everywhere():
 
 def test_kernels_start_with_the_variance_of_their_fan_in():
     params = TemporalConv(400, taps=5).init(jax.random.key(0), jnp.zeros((1, 4, 300)))["params"]
-    for tap in range(5):
-        np.testing.assert_allclose(np.var(params[f"tap_{tap}"]), 1.0 / 1500.0, rtol=0.02)
+    assert len(params["kernel"]) == 5
+    for weights in params["kernel"]:
+        np.testing.assert_allclose(np.var(weights), 1.0 / 1500.0, rtol=0.02)
 
 
 @pytest.mark.parametrize("position", [0.0, 3.0, 1000.0])

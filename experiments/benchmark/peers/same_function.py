@@ -103,16 +103,8 @@ def ask(kind: str, folder: Path) -> Question:
 
 
 def _named(params: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The parameters by their paths; the taps of a convolution as one kernel, taps first."""
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for (*path, name), value in flatten_dict(params).items():
-        layers.setdefault("/".join(path), {})[name] = np.asarray(value)
-    named = {}
-    for path, layer in layers.items():
-        taps = [layer.pop(f"tap_{i}") for i in range(len(layer)) if f"tap_{i}" in layer]
-        kernel = {"kernel": np.stack(taps)} if taps else {}
-        named |= {f"{path}/{name}": value for name, value in {**layer, **kernel}.items()}
-    return named
+    """The parameters by their paths; a convolution's kernel with its taps first."""
+    return {"/".join(path): np.asarray(value) for path, value in flatten_dict(params).items()}
 
 
 def _shaken(state: ModelState) -> ModelState:
