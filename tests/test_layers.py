@@ -15,6 +15,7 @@ LAYERS = [
     "dawm_jax.scores",
     "dawm_jax.optimization",
     "dawm_jax.networks.blocks",
+    "dawm_jax.networks.group_norm",
     "dawm_jax.networks.temporal_unet",
     "dawm_jax.networks.actor_critic",
     "dawm_jax.diffusion.schedule",

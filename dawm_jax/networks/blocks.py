@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from dawm_jax.types import Array
 
-NARROW = 512  # numbers of a window, up to which its convolution is one product
+NARROW = 512  # numbers of a window, up to which its convolution or means are one product
 
 
 def mish(x: Array) -> Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding, temporal_convolution
+from dawm_jax.networks.group_norm import GroupNorm
 from dawm_jax.types import Array
 
 
@@ -67,7 +68,7 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         x = TemporalConv(self.features, self.taps, dtype=self.dtype)(x)
-        return mish(nn.GroupNorm(self.groups, epsilon=1e-5, dtype=self.dtype)(x))
+        return mish(GroupNorm(self.groups, dtype=self.dtype)(x))
 
 
 class ResidualBlock(nn.Module):

@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 
 from dawm_jax.networks import blocks
 from dawm_jax.networks.blocks import mish, sinusoidal_embedding, temporal_convolution
+from dawm_jax.networks.group_norm import GroupNorm
 from dawm_jax.networks.temporal_unet import ConvBlock, TemporalConv, TemporalUNet, Upsample
+
+KEY = jax.random.key(0)
 
 
 def naive_convolution(x, kernel, stride, left):
@@ -101,6 +105,36 @@ def test_mish_and_its_slope_are_exact_everywhere():
     value, gradient = jax.vmap(jax.value_and_grad(mish))(jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(value, x * tanh, rtol=2e-6)
     np.testing.assert_allclose(gradient, slope, rtol=5e-6)
+
+
+@pytest.mark.parametrize("narrow", [0, 1024], ids=["wide", "narrow"])
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_group_norm_and_its_gradients_are_those_of_flax(monkeypatch, narrow, dtype):
+    monkeypatch.setattr(blocks, "NARROW", narrow)
+    x, scale, bias, out = arrays((3, 4, 24), (24,), (24,), (3, 4, 24))
+    x[1] = 0.5  # no variance
+    params = {"scale": scale, "bias": bias}
+    norms = (GroupNorm(8, dtype=dtype), nn.GroupNorm(8, epsilon=1e-5, dtype=dtype))
+    assert norms[0].init(KEY, x).keys() == norms[1].init(KEY, x).keys()
+
+    def of(norm):
+        y, gradient = jax.vjp(lambda params, x: norm.apply({"params": params}, x), params, x)
+        return y, gradient(out.astype(y.dtype))
+
+    (y, gradients), (expected, slopes) = map(of, norms)
+    assert y.dtype == expected.dtype
+    tolerance = {"atol": 1e-5, "rtol": 1e-4} if dtype is None else {"atol": 0.05, "rtol": 0.02}
+    np.testing.assert_allclose(y.astype(float), expected.astype(float), **tolerance)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), gradients, slopes)
+
+
+def test_group_norm_whitens_each_group():
+    (x,) = arrays((3, 4, 24))
+    params = {"params": {"scale": np.ones(24), "bias": np.zeros(24)}}
+    y = np.asarray(GroupNorm(8).apply(params, 5.0 * x + 2.0))
+    groups = y.astype(np.float64).reshape(3, 4, 8, 3)
+    np.testing.assert_allclose(groups.mean((1, 3)), 0.0, atol=1e-5)
+    np.testing.assert_allclose(groups.var((1, 3)), 1.0, atol=1e-4)
 
 
 def test_kernels_start_with_the_variance_of_their_fan_in():
