@@ -26,48 +26,41 @@ class GroupNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        y = _whitened(x.astype(jnp.float32), self.groups, self.epsilon) * scale + bias
+        grouped = x.astype(jnp.float32).reshape(*x.shape[:2], self.groups, -1)
+        y = _whitened(grouped, self.epsilon).reshape(x.shape) * scale + bias
         return y.astype(self.dtype or x.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _whitened(x: Array, groups: int, epsilon: float) -> Array:
-    """`x` with mean 0 and variance 1 in each group of its channels."""
-    return _whiten(x, groups, epsilon)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _whitened(x: Array, epsilon: float) -> Array:
+    """x (B, T, groups, channels of each) with mean 0 and variance 1 in each group."""
+    return _whiten(x, epsilon)[0]
 
 
-def _whiten(x: Array, groups: int, epsilon: float) -> tuple[Array, tuple[Array, Array]]:
-    y = x - _spread(_group_means(x, groups), x)
-    rate = _spread(jax.lax.rsqrt(_group_means(y * y, groups) + epsilon), x)
+def _whiten(x: Array, epsilon: float) -> tuple[Array, tuple[Array, Array]]:
+    y = x - _means(x)
+    rate = jax.lax.rsqrt(_means(y * y) + epsilon)
     return y * rate, (y * rate, rate)
 
 
-def _whiten_gradient(
-    groups: int, epsilon: float, kept: tuple[Array, Array], gradient: Array
-) -> tuple[Array]:
+def _whiten_gradient(epsilon: float, kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
     """Of the gradient, the parts along the group's mean and along `y` are lost."""
     del epsilon
     y, rate = kept
-    mean, slope = _group_means(gradient, groups), _group_means(gradient * y, groups)
-    return (rate * (gradient - _spread(mean, y) - y * _spread(slope, y)),)
+    return (rate * (gradient - _means(gradient) - y * _means(gradient * y)),)
 
 
 _whitened.defvjp(_whiten, _whiten_gradient)
 
 
-def _group_means(x: Array, groups: int) -> Array:
-    """Means (B, groups) of x (B, T, channels).
+def _means(x: Array) -> Array:
+    """Means (B, 1, groups, 1) of x (B, T, groups, channels of each).
 
     Of a narrow window a matrix product: sums of a few channels each are not vectorized.
     """
-    batch, steps, channels = x.shape
-    size = channels // groups
-    if steps * channels > blocks.NARROW:
-        return x.reshape(batch, steps, groups, size).mean((1, 3))
+    batch, steps, groups, size = x.shape
+    if steps * groups * size > blocks.NARROW:
+        return x.mean((1, 3), keepdims=True)
     share = np.repeat(np.eye(groups, dtype=x.dtype), size, axis=0) / (steps * size)
-    return jnp.dot(x.reshape(batch, -1), np.tile(share, (steps, 1)), precision="highest")
-
-
-def _spread(means: Array, x: Array) -> Array:
-    """A number (B, groups) of each group, for its channels in x (B, T, channels)."""
-    return jnp.repeat(means, x.shape[-1] // means.shape[-1], axis=1)[:, None]
+    means = jnp.dot(x.reshape(batch, -1), np.tile(share, (steps, 1)), precision="highest")
+    return means[:, None, :, None]
