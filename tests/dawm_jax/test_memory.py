@@ -7,6 +7,7 @@ import pytest
 from dawm_jax import memory
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.inverse_dynamics import InverseDynamics
+from dawm_jax.networks import blocks
 from dawm_jax.synthesis import PROBED, Synthesis, fitting_chunk, rollout_transitions
 from dawm_jax.types import Context
 
@@ -72,8 +73,15 @@ def models(small_dataset, small_model):
     return (*small_model(), inverse_dynamics, inferred)
 
 
-def test_a_chunk_takes_what_the_compiler_sets_aside(small_dataset, models, monkeypatch):
-    """The estimate, of the program as it stands, is at least half of what that is."""
+@pytest.mark.parametrize(("narrow", "most"), [(0, 3.0), (1024, 8.0)], ids=["wide", "narrow"])
+def test_a_chunk_takes_what_the_compiler_sets_aside(
+    small_dataset, models, monkeypatch, narrow, most
+):
+    """The estimate, of the program as it stands, is at least half of what that is.
+
+    XLA fuses most of what is done with narrow windows, so that they take less than estimated.
+    """
+    monkeypatch.setattr(blocks, "NARROW", narrow)
     model, state, inverse_dynamics, inferred = models
 
     def imagine(state, inferred, windows):
@@ -88,7 +96,7 @@ def test_a_chunk_takes_what_the_compiler_sets_aside(small_dataset, models, monke
     needed = (sizes.temp_size_in_bytes + sizes.output_size_in_bytes) / 1024
     program = jax.make_jaxpr(imagine, static_argnums=2)(state, inferred, PROBED).jaxpr
     estimated = memory.HELD * memory.peak_bytes(program) / PROBED
-    assert 0.5 < estimated / needed < 3.0
+    assert 0.5 < estimated / needed < most
 
 
 def test_the_chunk_follows_from_the_free_memory(small_dataset, models, monkeypatch):
