@@ -1,6 +1,5 @@
 """Group norm, fast on narrow windows too."""
 
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +10,8 @@ import numpy as np
 from dawm_jax.networks import blocks
 from dawm_jax.types import Array
 
+EPSILON = 1e-5  # added to a group's variance
+
 
 class GroupNorm(nn.Module):
     """Group norm over steps and channels (Wu & He 2018): (B, T, channels), with flax's parameters.
@@ -19,7 +20,6 @@ class GroupNorm(nn.Module):
     """
 
     groups: int
-    epsilon: float = 1e-5
     dtype: Any = None
 
     @nn.compact
@@ -27,25 +27,24 @@ class GroupNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         grouped = x.astype(jnp.float32).reshape(*x.shape[:2], self.groups, -1)
-        y = _whitened(grouped, self.epsilon).reshape(x.shape) * scale + bias
+        y = _whitened(grouped).reshape(x.shape) * scale + bias
         return y.astype(self.dtype or x.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _whitened(x: Array, epsilon: float) -> Array:
+@jax.custom_vjp
+def _whitened(x: Array) -> Array:
     """x (B, T, groups, channels of each) with mean 0 and variance 1 in each group."""
-    return _whiten(x, epsilon)[0]
+    return _whiten(x)[0]
 
 
-def _whiten(x: Array, epsilon: float) -> tuple[Array, tuple[Array, Array]]:
+def _whiten(x: Array) -> tuple[Array, tuple[Array, Array]]:
     y = x - _means(x)
-    rate = jax.lax.rsqrt(_means(y * y) + epsilon)
+    rate = jax.lax.rsqrt(_means(y * y) + EPSILON)
     return y * rate, (y * rate, rate)
 
 
-def _whiten_gradient(epsilon: float, kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
+def _whiten_gradient(kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
     """Of the gradient, the parts along the group's mean and along `y` are lost."""
-    del epsilon
     y, rate = kept
     return (rate * (gradient - _means(gradient) - y * _means(gradient * y)),)
 

@@ -107,8 +107,9 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
         trained = fit(learner, first[0], mix, first[1], seeds=True, mesh=mesh)
         assert_close(first[2], trained)
         assert shards(trained) == {(seeds, share)}
-        part = 1 if backend == "cpu" else share / 8  # seeds in a loop are counted once
-        assert operations[-1] < 2 * part * operations[0] / mesh.shape["data"]
+        # Seeds in a loop are counted once, with all of Adam, which is on every device of the data.
+        most = 2 / mesh.shape["data"] if backend == "cpu" else 1.5 * seeds / 64
+        assert operations[-1] < most * operations[0]
     with pytest.raises(
         UserError, match=r"3 seeds cannot .* over the 8 devices .* device_mesh\(3\)"
     ):
