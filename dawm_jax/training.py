@@ -1,6 +1,7 @@
 """The one training loop: a compiled scan over updates, for one seed or for many at once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -114,6 +115,22 @@ def _vmapped(function: Callable[[Any], Any], seeds: Any) -> Any:
     return jax.vmap(function)(seeds)
 
 
+def jitted(chunk: Chunk, **outputs: Any) -> Chunk:
+    """`chunk` to be compiled whole, with `outputs` as of `jax.jit`."""
+    return jax.jit(chunk, compiler_options=_options(), **outputs)
+
+
+@cache
+def _options() -> dict[str, bool]:
+    """What has XLA copy few of the parameters that a loop updates, on CPUs; if it knows that."""
+    option = {"xla_cpu_copy_insertion_use_region_analysis": True}
+    if jax.default_backend() == "cpu":
+        with suppress(jax.errors.JaxRuntimeError):  # a version without it
+            jax.jit(lambda: 0, compiler_options=option).lower().compile()
+            return option
+    return {}
+
+
 def fit(
     component: Component,
     state: State,
@@ -182,7 +199,7 @@ def train(
     @cache
     def compiled(updates: int) -> Chunk:
         step_chunk = train_chunk(component, updates, mesh)
-        return jax.jit(over_seeds(step_chunk, mesh) if seeds else step_chunk, **outputs)
+        return jitted(over_seeds(step_chunk, mesh) if seeds else step_chunk, **outputs)
 
     feed = None
     if isinstance(data, Streamed):

@@ -130,8 +130,11 @@ class WorldModel(ModelSettings):
         )
         step = state.step + 1
         rate = jnp.where(step <= self.ema_start, 1.0, 1.0 - self.ema_decay)
-        rate = jnp.where(step % self.ema_every == 0, rate, 0.0)
-        ema_params = optax.incremental_update(params, state.ema_params, rate)
+        ema_params = jax.lax.cond(
+            step % self.ema_every == 0,
+            lambda: optax.incremental_update(params, state.ema_params, rate),
+            lambda: state.ema_params,
+        )
         state = state.replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state)
         return state, {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
 

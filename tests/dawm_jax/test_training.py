@@ -15,7 +15,7 @@ from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.errors import NonFiniteError, UserError
 from dawm_jax.learners import BC, TD3BC, DataStatistics
-from dawm_jax.training import fit, train
+from dawm_jax.training import fit, jitted, train, train_chunk
 from dawm_jax.types import Transition
 
 
@@ -219,3 +219,13 @@ def test_what_the_caller_started_from_stays_his():
     first, again = (fit(learner, state, TransitionSet(data), jax.random.key(1)) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not statistics.observation_mean.is_deleted()
+
+
+def test_the_compiled_loop_copies_less_and_changes_no_bit(td3bc):
+    learner, state, data = td3bc
+    chunk = train_chunk(learner, 10)
+    arguments = (state, data, jax.random.key(1), jnp.int32(0))
+    plain, ours = (f(chunk).lower(*arguments).compile() for f in (jax.jit, jitted))
+    jax.tree.map(np.testing.assert_array_equal, plain(*arguments), ours(*arguments))
+    copies = [program.as_text().count(" copy(") for program in (plain, ours)]
+    assert copies[1] < 0.9 * copies[0]

@@ -11,7 +11,7 @@ from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.learners import LEARNERS, DataStatistics
 from dawm_jax.mesh import SEED, Split, place
-from dawm_jax.training import over_seeds, train_chunk
+from dawm_jax.training import jitted, over_seeds, train_chunk
 from experiments.benchmark import flops
 from experiments.benchmark.cases import D3RLPY, ONE_BY_ONE, OURS, Case, Group, Groups, carrying
 from experiments.benchmark.peers.process import peer
@@ -74,7 +74,7 @@ def learner_case(
     state, key = place((state, key), mesh, Split() if seeds == 1 else Split(SEED))
     data = place(data, mesh)
     chunk = train_chunk(learner, updates, mesh)
-    chunk = jax.jit(chunk if seeds == 1 else over_seeds(chunk, mesh))
+    chunk = jitted(chunk if seeds == 1 else over_seeds(chunk, mesh))
     parameters = sum(leaf.size for leaf in jax.tree.leaves((state.actor, state.critic)))
     return Case(
         by=OURS,
