@@ -12,13 +12,6 @@ from dawm_jax.types import Array
 One = Callable[[Any, int], tuple[Any, dict[str, Array]]]
 
 
-@jax.jit
-def all_finite(tree: Any) -> Array:
-    """Whether every floating-point number of a tree is finite."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-
-
 def first_failure(
     name: str, unit: int, one: One, state: Any, begin: int, end: int, seeds: bool
 ) -> NonFiniteError:

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from dawm_jax.errors import require
-from dawm_jax.failures import all_finite, first_failure
+from dawm_jax.failures import first_failure
 from dawm_jax.feeding import Feed, Streamed, calls, step_keys
+from dawm_jax.leaves import all_finite
 from dawm_jax.mesh import DATA, SEED, Mesh, NamedSharding, Split, constrain, place
 from dawm_jax.types import Array
 

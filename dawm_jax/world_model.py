@@ -19,6 +19,7 @@ from dawm_jax.diffusion.parameterization import PARAMETERIZATIONS, add_noise
 from dawm_jax.diffusion.samplers import Sampling, sample
 from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
 from dawm_jax.errors import require, require_choice
+from dawm_jax.leaves import norm
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from dawm_jax.optimization import ModelSettings, gradient_step, untrained
 from dawm_jax.settings import (
@@ -136,7 +137,7 @@ class WorldModel(ModelSettings):
             lambda: state.ema_params,
         )
         state = state.replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state)
-        return state, {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+        return state, {"loss": loss, "gradient_norm": norm(gradient)}
 
     def loss(self, params: optax.Params, codec: WindowCodec, window: Window, key: Array) -> Array:
         """Squared error of the prediction (Ho et al. 2020, eq. 14), over the entries that count."""

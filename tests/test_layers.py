@@ -13,6 +13,7 @@ LAYERS = [
     "dawm_jax.mesh",
     "dawm_jax.memory",
     "dawm_jax.scores",
+    "dawm_jax.leaves",
     "dawm_jax.optimization",
     "dawm_jax.networks.blocks",
     "dawm_jax.networks.group_norm",
