@@ -127,7 +127,7 @@ def _options() -> dict[str, bool]:
     option = {"xla_cpu_copy_insertion_use_region_analysis": True}
     if jax.default_backend() == "cpu":
         with suppress(jax.errors.JaxRuntimeError):  # a version without it
-            jax.jit(lambda: 0, compiler_options=option).lower().compile()
+            jax.jit(lambda: 0, compiler_options=option)()
             return option
     return {}
 

@@ -15,7 +15,7 @@ from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import TD3BC, DataStatistics
 from dawm_jax.mesh import device_mesh
 from dawm_jax.synthesis import Synthesis, synthesize
-from dawm_jax.training import fit, train
+from dawm_jax.training import fit, jitted, train
 from dawm_jax.world_model import WorldModel
 
 KEY = jax.random.key(0)
@@ -32,6 +32,7 @@ def dataset():
 @pytest.fixture
 def operations(monkeypatch):
     """Floating-point operations that a device makes in each program that is compiled, in order."""
+    jitted(lambda: 0)  # asks XLA what it knows, once
     counts, jit = [], jax.jit
 
     def counting(function, **settings):
