@@ -70,13 +70,13 @@ def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) ->
         state: State, data: Data, key: Array, start: Array, *fetched: Any
     ) -> tuple[State, Metrics]:
         def one_step(state: State, this: tuple[Array, ...]) -> tuple[State, Metrics]:
-            step, *rows = this
-            batch_key, update_key = step_keys(key, step)
+            batch_key, update_key, *rows = this
             batch = data.sample(batch_key, component.batch_shape, *rows)
             return component.update(state, constrain(batch, mesh, split), update_key)
 
-        first = start // component.updates_per_step
-        return jax.lax.scan(one_step, state, (first + jnp.arange(steps), *fetched))
+        numbers = start // component.updates_per_step + jnp.arange(steps)
+        keys = jax.vmap(step_keys, (None, 0))(key, numbers)
+        return jax.lax.scan(one_step, state, (*keys, *fetched))
 
     return chunk
 

@@ -89,7 +89,7 @@ class TD3BC(LearnerSettings):
 
         keys = jax.random.split(key, self.policy_delay)
         (critic, critic_opt), metrics = jax.lax.scan(
-            critic_step, (state.critic, state.critic_opt), (batch, keys)
+            critic_step, (state.critic, state.critic_opt), (batch, keys), unroll=True
         )
         last = jax.tree.map(lambda leaf: leaf[-1], batch)
         actor, actor_opt, loss, _ = gradient_step(
