@@ -36,6 +36,7 @@ class Case:
     dtype: str = "float32"  # of the products that set its peak
     warm_up: bool = True  # whether a first call, which compiles, is told apart
     process: int | None = None  # of a worker, whose CPU time is no disturbance
+    part_of: "Case | None" = None  # the case before it, of which this is told at no cost
 
     @property
     def is_roof(self) -> bool:

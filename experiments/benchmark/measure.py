@@ -81,7 +81,7 @@ def _begin(case: Case, protocol: Protocol, workers: list[int]) -> Measured:
     if not case.warm_up:
         each = Measured(case, first=0.0, calls=1, expected=0.0, kept=[], disturbed=[])
         each.kept.append(_repetition(each, protocol, workers))
-        each.expected = each.seconds[0]
+        each.expected = 0.0 if case.part_of else each.seconds[0]
         return each
     first, second = case.call(1), case.call(1)
     calls = max(1, round(protocol.seconds / second))
@@ -103,7 +103,8 @@ def _fit(
 
     while affordable() < protocol.least_rounds and any(not m.case.is_roof for m in measured):
         longest = max((m for m in measured if not m.case.is_roof), key=lambda m: m.expected)
-        measured.remove(longest)
+        parts = [m for m in measured if m.case.part_of is longest.case]
+        measured[:] = [m for m in measured if m not in [longest, *parts]]
         say(
             f"{group.suite}: dropped {group}, {longest.case.by} {longest.case.settings or ''}: "
             f"a repetition takes {longest.expected:.0f} s, which the budget has not (--budget)"

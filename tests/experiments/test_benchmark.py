@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -235,6 +236,23 @@ def test_the_longest_case_gives_way_to_the_budget(monkeypatch):
     assert "dropped" in line
     assert "'seeds': 64" in line
     assert "--budget" in line
+
+
+def test_a_part_of_a_case_costs_nothing_and_is_dropped_with_it(monkeypatch):
+    monkeypatch.setattr(measure.time, "monotonic", lambda: 0.0)
+
+    def runs():
+        cold, warm = (
+            Case(OURS, {"runs": 1}, Script([s] * 3), {"cache": cache}, warm_up=False)
+            for cache, s in (("cold", 20.0), ("warm", 10.0))
+        )
+        parts = (replace(case, call=Script([9.0] * 3), part_of=case) for case in (cold, warm))
+        return [cold, warm, *parts]
+
+    rows, lines = measured(monkeypatch, runs(), deadline=90.0)
+    assert (len(rows), lines) == (4, [])
+    rows, _ = measured(monkeypatch, runs(), deadline=89.0)
+    assert [row["settings"]["cache"] for row in rows] == ["warm", "warm"]
 
 
 def test_cpu_time_of_others_disturbs_and_our_own_does_not(monkeypatch):

@@ -53,14 +53,15 @@ def _cases(cache: str, run: Callable[[], dict[str, float]]) -> list[Case]:
         last.update(run())
         return last["whole"]
 
-    calls: dict[str, Callable[[int], float]] = {
-        "whole run": whole,
-        FIRST_STEP: lambda count: last["first step"],
-        "lowering and compiling": lambda count: last["compiling"],
-    }
+    def case(what: str, call: Callable[[int], float], part_of: Case | None = None) -> Case:
+        settings = {"what": what, "compilation cache": cache}
+        return Case(OURS, {"runs": 1}, call, settings, warm_up=False, part_of=part_of)
+
+    all_of_it = case("whole run", whole)
     return [
-        Case(OURS, {"runs": 1}, call, {"what": what, "compilation cache": cache}, warm_up=False)
-        for what, call in calls.items()
+        all_of_it,
+        case(FIRST_STEP, lambda count: last["first step"], all_of_it),
+        case("lowering and compiling", lambda count: last["compiling"], all_of_it),
     ]
 
 
