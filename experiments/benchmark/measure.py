@@ -103,8 +103,8 @@ def _fit(
 
     while affordable() < protocol.least_rounds and any(not m.case.is_roof for m in measured):
         longest = max((m for m in measured if not m.case.is_roof), key=lambda m: m.expected)
-        parts = [m for m in measured if m.case.part_of is longest.case]
-        measured[:] = [m for m in measured if m not in [longest, *parts]]
+        gone = longest.case
+        measured[:] = [m for m in measured if m.case is not gone and m.case.part_of is not gone]
         say(
             f"{group.suite}: dropped {group}, {longest.case.by} {longest.case.settings or ''}: "
             f"a repetition takes {longest.expected:.0f} s, which the budget has not (--budget)"
