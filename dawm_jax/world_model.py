@@ -173,10 +173,11 @@ class WorldModel(ModelSettings):
         to_x0 = PARAMETERIZATIONS[self.parameterization].to_x0
 
         def estimate_x0(x: Array, step: Array, rate: Array) -> Array:
-            steps = jnp.full(len(keys), step)
-
             def predict(x: Array, keep: Array) -> Array:
-                return self._predict(state.ema_params, codec, x, steps, keep, context)
+                copies = len(x) // len(keys)
+                seen = jax.tree.map(lambda leaf: jnp.repeat(leaf, copies, axis=0), context)
+                steps = jnp.full(len(x), step)
+                return self._predict(state.ema_params, codec, x, steps, keep, seen)
 
             return codec.clip(to_x0(guided(predict, sampling.guidance_scale)(x), x, rate))
 

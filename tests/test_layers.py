@@ -16,6 +16,7 @@ LAYERS = [
     "dawm_jax.leaves",
     "dawm_jax.optimization",
     "dawm_jax.networks.blocks",
+    "dawm_jax.networks.convolution",
     "dawm_jax.networks.group_norm",
     "dawm_jax.networks.temporal_unet",
     "dawm_jax.networks.actor_critic",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dawm_jax.networks import blocks
+from dawm_jax.networks import convolution
 from dawm_jax.types import Array
 
 EPSILON = 1e-5  # added to a group's variance
@@ -58,7 +58,7 @@ def _means(x: Array) -> Array:
     Of a narrow window a matrix product: sums of a few channels each are not vectorized.
     """
     batch, steps, groups, size = x.shape
-    if steps * groups * size > blocks.NARROW:
+    if steps * groups * size > convolution.NARROW:
         return x.mean((1, 3), keepdims=True)
     share = np.repeat(np.eye(groups, dtype=x.dtype), size, axis=0) / (steps * size)
     means = jnp.dot(x.reshape(batch, -1), np.tile(share, (steps, 1)), precision="highest")

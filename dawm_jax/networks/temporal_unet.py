@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding, temporal_convolution
+from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding
+from dawm_jax.networks.convolution import temporal_convolution
 from dawm_jax.networks.group_norm import GroupNorm
 from dawm_jax.types import Array
 

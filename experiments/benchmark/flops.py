@@ -1,7 +1,8 @@
 """Operations and bytes that the work needs, by hand: multiplications and additions of products.
 
 An operation on each element (activations, norms, Adam's arithmetic, noise) is left out, and so
-are products with the zeros of a padding. Biases are not products.
+are products with the zeros of a padding. Biases are not products. Those that a clever way saves
+(`networks.convolution`) do count: the work is that of the function, whoever does it.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ import pytest
 from dawm_jax import memory
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.inverse_dynamics import InverseDynamics
-from dawm_jax.networks import blocks
+from dawm_jax.networks import convolution
 from dawm_jax.synthesis import PROBED, Synthesis, fitting_chunk, rollout_transitions
 from dawm_jax.types import Context
 
@@ -81,7 +81,7 @@ def test_a_chunk_takes_what_the_compiler_sets_aside(
 
     XLA fuses most of what is done with narrow windows, so that they take less than estimated.
     """
-    monkeypatch.setattr(blocks, "NARROW", narrow)
+    monkeypatch.setattr(convolution, "NARROW", narrow)
     model, state, inverse_dynamics, inferred = models
 
     def imagine(state, inferred, windows):

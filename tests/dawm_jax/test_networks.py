@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dawm_jax.networks import blocks
-from dawm_jax.networks.blocks import mish, sinusoidal_embedding, temporal_convolution
+from dawm_jax.networks import convolution
+from dawm_jax.networks.blocks import mish, sinusoidal_embedding
+from dawm_jax.networks.convolution import temporal_convolution
 from dawm_jax.networks.group_norm import GroupNorm
 from dawm_jax.networks.temporal_unet import ConvBlock, TemporalConv, TemporalUNet, Upsample
 
@@ -24,6 +25,14 @@ def naive_convolution(x, kernel, stride, left):
             if 0 <= step < steps:
                 y[:, out] += x[:, step].astype(np.float64) @ kernel[tap].astype(np.float64)
     return y
+
+
+def xla_convolution(x, kernel, stride, left):
+    steps, taps = x.shape[1], len(kernel)
+    right = (steps // stride - 1) * stride + taps - left - steps
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride,), [(left, right)], dimension_numbers=("NTC", "TIO", "NTC")
+    )
 
 
 def conv_params(kernel, bias):
@@ -52,15 +61,31 @@ def arrays(*shapes):
 )
 @pytest.mark.parametrize("narrow", [0, 1024], ids=["wide", "narrow"])
 def test_temporal_convolution(monkeypatch, narrow, steps, taps, stride, left):
-    monkeypatch.setattr(blocks, "NARROW", narrow)
+    monkeypatch.setattr(convolution, "NARROW", narrow)
     x, kernel = arrays((3, steps, 2), (taps, 2, 4))
     convolved = temporal_convolution(x, list(kernel), stride, left)
     np.testing.assert_allclose(convolved, naive_convolution(x, kernel, stride, left), atol=1e-5)
-    right = (steps // stride - 1) * stride + taps - left - steps
-    xla = jax.lax.conv_general_dilated(
-        x, kernel, (stride,), [(left, right)], dimension_numbers=("NTC", "TIO", "NTC")
-    )
-    np.testing.assert_allclose(convolved, xla, atol=1e-5)
+    np.testing.assert_allclose(convolved, xla_convolution(x, kernel, stride, left), atol=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "products"), [(1, 1), (2, 3), (4, 9), (8, 5), (3, 5)])
+def test_wide_convolutions_of_few_steps_take_fewer_products(steps, products):
+    x, kernel = arrays((3, steps, 600), (5, 600, 4))
+    program = jax.make_jaxpr(lambda x, k: temporal_convolution(x, k, left=2))(x, list(kernel))
+    counted = sum(equation.primitive.name == "dot_general" for equation in program.jaxpr.eqns)
+    assert counted == products
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_fewer_products_are_as_exact(steps):
+    """The error of wide convolutions is that of a sum of as many float32 products."""
+    x, kernel, out = arrays((4, steps, 512), (5, 512, 64), (4, steps, 64))
+    wide, slopes = jax.vjp(lambda x, k: temporal_convolution(x, k, left=2), x, tuple(kernel))
+    expected = naive_convolution(x, kernel, 1, 2)
+    assert np.abs(wide - expected).max() < 1e-6 * np.abs(expected).max() * np.sqrt(512)
+    plain = jax.vjp(lambda x, k: xla_convolution(x, jnp.stack(k), 1, 2), x, tuple(kernel))[1]
+    for ours, theirs in zip(jax.tree.leaves(slopes(out)), jax.tree.leaves(plain(out)), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize(("taps", "stride"), [(5, 1), (3, 2)])
@@ -110,7 +135,7 @@ def test_mish_and_its_slope_are_exact_everywhere():
 @pytest.mark.parametrize("narrow", [0, 1024], ids=["wide", "narrow"])
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_group_norm_and_its_gradients_are_those_of_flax(monkeypatch, narrow, dtype):
-    monkeypatch.setattr(blocks, "NARROW", narrow)
+    monkeypatch.setattr(convolution, "NARROW", narrow)
     x, scale, bias, out = arrays((3, 4, 24), (24,), (24,), (3, 4, 24))
     x[1] = 0.5  # no variance
     params = {"scale": scale, "bias": bias}

@@ -14,7 +14,7 @@ from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.errors import UserError
 from dawm_jax.learners import IQL, TD3BC, DataStatistics
-from dawm_jax.networks import blocks
+from dawm_jax.networks import convolution, temporal_unet
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from experiments.benchmark import campaign, flops, measure, quiet
 from experiments.benchmark.bars import NETWORKS, bars
@@ -139,9 +139,15 @@ def test_flops_of_an_update_are_those_of_xla(learner, counted):
     assert ours == pytest.approx(flops_of(learner.update, state, batch, jax.random.key(2)), rel=0.1)
 
 
+def products_of_taps(x, kernel, stride=1, left=0):
+    """A convolution of the products that are counted: without a padding's, and none saved."""
+    return convolution._by_tap(x, kernel, stride, left)
+
+
 @pytest.mark.parametrize("multipliers", [(1,), (1, 2, 4)])
 def test_flops_of_the_network_are_those_of_xla(monkeypatch, multipliers):
-    monkeypatch.setattr(blocks, "NARROW", 0)  # the products that leave out a padding's zeros
+    monkeypatch.setattr(convolution, "NARROW", 0)  # of the norms, as none is a product
+    monkeypatch.setattr(temporal_unet, "temporal_convolution", products_of_taps)
     network = TemporalUNet(13, width=32, multipliers=multipliers)
     one = jnp.ones(16)
     inputs = (jnp.ones((16, 8, 24)), one, one, one > 0, jnp.ones((16, ACTION)))
