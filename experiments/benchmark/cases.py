@@ -9,7 +9,9 @@ from typing import Any
 import jax
 
 OURS = "dawm_jax"
-PRODUCTS, COPY = "matrix products", "copy"  # the roofs: arithmetic and memory
+# The roofs: arithmetic, that of products no larger than the layers of what is measured, and memory.
+PRODUCTS, ALIKE, COPY = "matrix products", "products of the layers' size", "copy"
+ROOFS = (PRODUCTS, ALIKE, COPY)
 ONE_BY_ONE = "jax, one jitted update a call"
 TORCH = "PyTorch"
 D3RLPY = "d3rlpy"
@@ -40,7 +42,7 @@ class Case:
 
     @property
     def is_roof(self) -> bool:
-        return self.by in (PRODUCTS, COPY)
+        return self.by in ROOFS
 
 
 @dataclass(frozen=True)

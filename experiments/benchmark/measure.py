@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark.cases import COPY, PRODUCTS, Case, Group
+from experiments.benchmark.cases import ALIKE, COPY, PRODUCTS, Case, Group
 from experiments.benchmark.quiet import Watch
 
 
@@ -148,11 +148,12 @@ def _row(group: Group, each: Measured, first: Measured, measured: list[Measured]
         "compile_seconds": max(each.first - typical, 0.0) if case.warm_up else None,
         "rates": (amount / seconds).tolist(),
     }
-    peak = _roof(measured, PRODUCTS, case.dtype)
     if case.flops:
         row["flops_a_call"] = case.flops
         row["flops_per_second"] = case.flops / typical
-        row["share_of_peak"] = peak and _ratio(each, case.flops, peak, peak.case.flops)
+        for share, by in (("share_of_peak", PRODUCTS), ("share_of_alike", ALIKE)):
+            roof = _roof(measured, by, case.dtype)
+            row[share] = roof and _ratio(each, case.flops, roof, roof.case.flops)
     copy = _roof(measured, COPY)
     if case.moved:
         row["bytes_a_call"] = case.moved

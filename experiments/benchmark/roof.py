@@ -6,27 +6,34 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark.cases import COPY, PRODUCTS, Case, blocking, carrying
+from experiments.benchmark.cases import ALIKE, COPY, PRODUCTS, Case, blocking, carrying
 from experiments.benchmark.scope import Scope
 
 
-def roofs(scope: Scope, *dtypes: str, copy: bool = False) -> list[Case]:
-    """The cases that a group is held against: products of each dtype, and a copy."""
+def roofs(
+    scope: Scope, *dtypes: str, copy: bool = False, layer: tuple[int, int] | None = None
+) -> list[Case]:
+    """The cases that a group is held against: large products of each dtype, and a copy.
+
+    Args:
+        layer: rows and width of a product of the group's own, of which there is a case too.
+    """
     shapes, flops = scope.products, scope.flops_a_call
     products = [_products(dtype, shapes, flops) for dtype in dtypes]
-    return products + ([_copy(scope.copied)] if copy else [])
+    alike = [_chain(ALIKE, dtype, *layer, flops) for dtype in dtypes] if layer else []
+    return products + alike + ([_copy(scope.copied)] if copy else [])
 
 
 @cache
 def _products(dtype: str, shapes: tuple[tuple[int, int], ...], flops: float) -> Case:
     """The fastest of chains of products, (rows, width) times (width, width)."""
-    cases = [_chain(dtype, rows, width, flops) for rows, width in shapes]
+    cases = [_chain(PRODUCTS, dtype, rows, width, flops) for rows, width in shapes]
     for case in cases:
         case.call(1)  # compiles
     return max(cases, key=lambda case: case.flops / case.call(1))
 
 
-def _chain(dtype: str, rows: int, width: int, flops: float) -> Case:
+def _chain(by: str, dtype: str, rows: int, width: int, flops: float) -> Case:
     one = 2.0 * rows * width * width
     count = max(1, round(flops / one))
     keys = jax.random.split(jax.random.key(0))
@@ -41,7 +48,7 @@ def _chain(dtype: str, rows: int, width: int, flops: float) -> Case:
         return x
 
     return Case(
-        by=PRODUCTS,
+        by=by,
         work={"products": count},
         call=blocking(lambda: products(x, w)),
         settings={"rows": rows, "width": width, "dtype": dtype},

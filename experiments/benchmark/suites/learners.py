@@ -60,7 +60,7 @@ def _prepare(name: str, options: Options, stack: ExitStack) -> list[Case]:
             stack, options.peers.folder, D3RLPY, job, work, settings={"seeds": 1}, flops=cost
         )
         cases.insert(1, case)
-    return cases + roofs(scope, "float32", copy=True)
+    return cases + roofs(scope, "float32", copy=True, layer=(BATCH, scope.hidden[0]))
 
 
 def learner_case(
