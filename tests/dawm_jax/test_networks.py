@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dawm_jax.networks import convolution
+from dawm_jax.networks import convolution, temporal_unet
 from dawm_jax.networks.blocks import mish, sinusoidal_embedding
 from dawm_jax.networks.convolution import temporal_convolution
 from dawm_jax.networks.group_norm import GroupNorm
@@ -233,6 +233,28 @@ def unet():
     network = TemporalUNet(features=3, width=8, multipliers=(1, 2))
     params = jax.jit(network.init)(jax.random.key(0), **inputs)
     return jax.jit(lambda **inputs: network.apply(params, **inputs)), inputs
+
+
+def test_every_way_of_convolving_is_the_same_network(monkeypatch):
+    x, action = arrays((4, 4, 3), (4, 2))
+    one = jnp.ones(4)
+    inputs = {"x": x, "step": one, "return_to_go": one, "keep_return": one > 0, "action": action}
+    network = TemporalUNet(features=3, width=16, multipliers=(1, 2))
+    leaves, tree = jax.tree.flatten(jax.eval_shape(network.init, KEY, **inputs))
+    params = jax.tree.unflatten(tree, [0.1 * a for a in arrays(*(leaf.shape for leaf in leaves))])
+
+    def plain(x, kernel, stride=1, left=0):
+        return xla_convolution(x, jnp.stack(kernel), stride, left)
+
+    def predicted():
+        return jax.jit(lambda params, inputs: network.apply(params, **inputs))(params, inputs)
+
+    monkeypatch.setattr(temporal_unet, "temporal_convolution", plain)
+    expected = predicted()
+    monkeypatch.undo()
+    for narrow in (0, convolution.NARROW):  # by taps and in few products; banded
+        monkeypatch.setattr(convolution, "NARROW", narrow)
+        np.testing.assert_allclose(predicted(), expected, atol=1e-5)
 
 
 def test_a_hidden_return_has_no_effect(unet):
