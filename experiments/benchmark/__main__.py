@@ -35,6 +35,7 @@ FOLDER = flags.DEFINE_string(
 )
 BUDGET = flags.DEFINE_float("budget", 540.0, "Seconds a suite; its largest cases give way.", 0.0)
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Repetitions of each case.", lower_bound=1)
+ONLY = flags.DEFINE_string("only", "", "Measures only groups whose name begins so: td3bc, ways.")
 SMOKE = flags.DEFINE_bool("smoke", False, "The least of everything: does it work? No time counts.")
 OUT = flags.DEFINE_string("out", None, "The result file; named by machine and date unless given.")
 
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> None:
                 budget=BUDGET.value,
                 rounds=ROUNDS.value,
                 smoke=SMOKE.value,
+                only=ONLY.value,
             )
             check_writable(Path(OUT.value).parent if OUT.value else RESULTS)
             results = campaign.run(options)

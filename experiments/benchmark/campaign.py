@@ -32,8 +32,9 @@ def asked(
     budget: float,
     rounds: int,
     smoke: bool,
+    only: str = "",
 ) -> Options:
-    """What is to be measured on this machine.
+    """What is to be measured on this machine, in groups whose name begins with `only`.
 
     Raises:
         UserError: a name is unknown, or there is no environment of peers in that folder.
@@ -51,6 +52,7 @@ def asked(
         sizes=tuple(sizes),
         peers=find(peers) if peers else None,
         budget=budget,
+        only=only,
     )
 
 
@@ -77,6 +79,7 @@ def run(options: Options) -> dict[str, Any]:
             "sizes": options.sizes,
             "peers": options.peers and options.peers.versions,
             "budget": options.budget,
+            "only": options.only,
             "protocol": asdict(options.protocol),
             "scope": asdict(options.scope),
         },
@@ -102,6 +105,8 @@ def _suite(suite: str, options: Options, say: Callable[[str], None]) -> list[dic
     """The rows of a suite; groups that the budget does not reach are dropped, each with a line."""
     begun, longest, rows = time.monotonic(), 0.0, []
     for group in SUITES[suite](options):
+        if not group.name.startswith(options.only):
+            continue
         elapsed = time.monotonic() - begun
         if elapsed + 2 * longest > options.budget:
             say(

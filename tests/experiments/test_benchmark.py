@@ -322,6 +322,16 @@ def test_wrong_wishes_are_one_message(changes, message):
         campaign.asked(**wishes)
 
 
+def test_only_the_groups_that_are_asked_for_are_measured(monkeypatch):
+    asked = []
+    monkeypatch.setattr(campaign, "measure", lambda group, *_: asked.append(group.name) or [])
+    names = ("td3bc", "iql", "td3bc and more")
+    groups = [Group("learners", name, {}, lambda stack: []) for name in names]
+    monkeypatch.setitem(SUITES, "learners", lambda options: iter(groups))
+    campaign.run(campaign.asked(("learners",), (), **ALL, only="td3bc"))
+    assert asked == ["td3bc", "td3bc and more"]
+
+
 @pytest.mark.parametrize("scope", [PROCESSOR, ACCELERATOR])
 def test_the_whole_run_is_one_of_a_config(scope):
     config = quickstart.get_config()
