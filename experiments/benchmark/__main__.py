@@ -35,7 +35,7 @@ FOLDER = flags.DEFINE_string(
 )
 BUDGET = flags.DEFINE_float("budget", 540.0, "Seconds a suite; its largest cases give way.", 0.0)
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Repetitions of each case.", lower_bound=1)
-ONLY = flags.DEFINE_string("only", "", "Measures only groups whose name begins so: td3bc, ways.")
+ONLY = flags.DEFINE_string("only", "", "Measure groups alone with this in them: 'batch_size 256'.")
 SMOKE = flags.DEFINE_bool("smoke", False, "The least of everything: does it work? No time counts.")
 OUT = flags.DEFINE_string("out", None, "The result file; named by machine and date unless given.")
 

@@ -34,7 +34,7 @@ def asked(
     smoke: bool,
     only: str = "",
 ) -> Options:
-    """What is to be measured on this machine, in groups whose name begins with `only`.
+    """What is to be measured on this machine, in groups whose description holds `only`.
 
     Raises:
         UserError: a name is unknown, or there is no environment of peers in that folder.
@@ -105,7 +105,7 @@ def _suite(suite: str, options: Options, say: Callable[[str], None]) -> list[dic
     """The rows of a suite; groups that the budget does not reach are dropped, each with a line."""
     begun, longest, rows = time.monotonic(), 0.0, []
     for group in SUITES[suite](options):
-        if not group.name.startswith(options.only):
+        if options.only not in str(group):
             continue
         elapsed = time.monotonic() - begun
         if elapsed + 2 * longest > options.budget:

@@ -114,7 +114,7 @@ class Options:
     peers: Peers | None = None
     protocol: Protocol = field(default_factory=Protocol)
     budget: float = 540.0  # seconds a suite
-    only: str = ""  # what the names of the groups begin with that are measured
+    only: str = ""  # what the groups that are measured have in their description
 
     @classmethod
     def of_this_machine(cls, smoke: bool, rounds: int, **asked: Any) -> "Options":

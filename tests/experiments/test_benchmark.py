@@ -325,11 +325,11 @@ def test_wrong_wishes_are_one_message(changes, message):
 def test_only_the_groups_that_are_asked_for_are_measured(monkeypatch):
     asked = []
     monkeypatch.setattr(campaign, "measure", lambda group, *_: asked.append(group.name) or [])
-    names = ("td3bc", "iql", "td3bc and more")
-    groups = [Group("learners", name, {}, lambda stack: []) for name in names]
+    settings = ("td3bc", 16), ("iql", 16), ("td3bc", 1)
+    groups = [Group("learners", name, {"seeds": n}, lambda stack: []) for name, n in settings]
     monkeypatch.setitem(SUITES, "learners", lambda options: iter(groups))
-    campaign.run(campaign.asked(("learners",), (), **ALL, only="td3bc"))
-    assert asked == ["td3bc", "td3bc and more"]
+    campaign.run(campaign.asked(("learners",), (), **ALL, only="seeds 16"))
+    assert asked == ["td3bc", "iql"]
 
 
 @pytest.mark.parametrize("scope", [PROCESSOR, ACCELERATOR])
