@@ -35,7 +35,9 @@ FOLDER = flags.DEFINE_string(
 )
 BUDGET = flags.DEFINE_float("budget", 540.0, "Seconds a suite; its largest cases give way.", 0.0)
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Repetitions of each case.", lower_bound=1)
-ONLY = flags.DEFINE_string("only", "", "Measure groups alone with this in them: 'batch_size 256'.")
+ONLY = flags.DEFINE_string(
+    "only", "", "Measure only groups with this in their description, e.g. 'batch_size 256'."
+)
 SMOKE = flags.DEFINE_bool("smoke", False, "The least of everything: does it work? No time counts.")
 OUT = flags.DEFINE_string("out", None, "The result file; named by machine and date unless given.")
 

@@ -15,17 +15,28 @@ def benchmark(runs: list[dict[str, Any]]) -> str:
 
 def reached(runs: list[dict[str, Any]]) -> str:
     """The bars, with what was measured, and the exponents of cost; empty if none was measured."""
+    machines = _machines(runs)
     lines = [
         f"| {bar.what} | {bar} | {value:.3g} | {'reached' if bar.reached(value) else 'missed'} |"
-        for run in runs
-        for bar, value in bars(run)
+        for machine in machines
+        for bar, value in bars(machine)
     ]
-    exponents = [f"{n} {e:.2f}" for run in runs for n, e in run["exponents"].items()]
+    exponents = [f"{n} {e:.2f}" for each in machines for n, e in each["exponents"].items()]
     if lines:
         lines = ["| what | bar | measured | |", "| --- | --- | --- | --- |", *lines]
     if exponents:
         lines += ["", f"Exponents of cost: {', '.join(exponents)}."]
     return "\n".join(lines).strip()
+
+
+def _machines(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs on the same devices as one: a bar may need the rows of several suites."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        whole = found.setdefault(run["versions"]["device"], {**run, "rows": [], "exponents": {}})
+        whole["rows"] += run["rows"]
+        whole["exponents"] |= run["exponents"]
+    return list(found.values())
 
 
 def rows(runs: list[dict[str, Any]]) -> str:

@@ -27,7 +27,7 @@ from experiments.benchmark.random_data import ACTION, OBSERVATION, random_datase
 from experiments.benchmark.scope import ACCELERATOR, PROCESSOR
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.suites.scale import exponent
-from experiments.benchmark.table import benchmark, rows
+from experiments.benchmark.table import benchmark, reached, rows
 from experiments.components import build
 from experiments.configs import quickstart
 from experiments.machine import cores
@@ -116,8 +116,8 @@ def test_bars_are_reached_or_missed():
             row_of("learners", name="td3bc", seeds=16, first_over_this=0.8, **NETWORKS),
         ],
     }
-    reached = {bar.what: (value, bar.reached(value)) for bar, value in bars(found)}
-    assert reached == {
+    measured = {bar.what: (value, bar.reached(value)) for bar, value in bars(found)}
+    assert measured == {
         "exponent of cost in transitions": (1.01, True),
         "exponent of cost in seeds": (1.2, False),
         "TD3+BC, one seed: share of the rate of large matrix products": (0.63, False),
@@ -127,27 +127,41 @@ def test_bars_are_reached_or_missed():
     }
 
 
-def test_a_whole_task_takes_the_time_of_its_stages():
+@pytest.fixture
+def task():
+    """A row for each stage of a whole task, on an accelerator."""
+
     def at(rate, unit):
         return {"unit": unit, "per_second": {"median": rate}}
 
     half = {"size": "paper", "compute_dtype": "bfloat16"}
     paper = {"size": "paper", "batch_size": 256}
-    rows = [
+    return [
         row_of("world_model", **half, batch_size=256, **at(1000.0, "gradient steps")),
         row_of("inverse_dynamics", **paper, **at(5000.0, "gradient steps")),
         row_of("sampling", **half, batch_size=8192, **at(2.5e6, "transitions")),
         row_of("learners", name="td3bc", seeds=4, **NETWORKS, **at(50_000.0, "seed-updates")),
     ]
-    found = {"versions": {"device": "1 x NVIDIA H200"}, "exponents": {}, "rows": rows}
 
-    def seconds():
-        reached = {bar.what: value for bar, value in bars(found)}
-        return reached.get("seconds of a whole task at the paper's size, by its stages' rates")
 
-    assert seconds() == pytest.approx(100.0 + 10.0 + 2.0 + 100.0)
-    rows.pop(0)
-    assert seconds() is None
+def on(device, rows):
+    return {"versions": {"device": device}, "exponents": {}, "rows": rows}
+
+
+def test_a_whole_task_takes_the_time_of_its_stages(task):
+    def seconds(rows):
+        measured = {bar.what: value for bar, value in bars(on("1 x NVIDIA H200", rows))}
+        return measured.get("seconds of a whole task at the paper's size, by its stages' rates")
+
+    assert seconds(task) == pytest.approx(100.0 + 10.0 + 2.0 + 100.0)
+    assert seconds(task[1:]) is None
+
+
+def test_a_bar_may_need_several_files_of_a_machine(task):
+    files = [on("1 x NVIDIA H200", task[:2]), on("1 x NVIDIA H200", task[2:])]
+    assert "by its stages' rates | at most 600 | 212 | reached |" in reached(files)
+    files[1]["versions"] = {"device": "8 x NVIDIA H200"}
+    assert "whole task" not in reached(files)
 
 
 def flops_of(function, *arguments):
