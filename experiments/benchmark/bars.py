@@ -124,7 +124,7 @@ def _at_most(number: float, what: str, value: Callable[[Results], float | None])
 
 LEARNERS = {"td3bc": "TD3+BC", "iql": "IQL"}
 # The best of others are at .65 to .75 of the latter.
-PRODUCTS = {
+YARDSTICKS = {
     "share_of_peak": "large matrix products",
     "share_of_alike": "256 x 256 x 256 products",
 }
@@ -173,7 +173,7 @@ PROCESSOR = [
             _field(share, "learners", name=name, seeds=1, **NETWORKS),
         )
         for name, shown in LEARNERS.items()
-        for share, products in PRODUCTS.items()
+        for share, products in YARDSTICKS.items()
     ),
     *(
         _at_least(

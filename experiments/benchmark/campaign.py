@@ -37,7 +37,8 @@ def asked(
     """What is to be measured on this machine, in groups whose description holds `only`.
 
     Raises:
-        UserError: a name is unknown, or there is no environment of peers in that folder.
+        UserError: a name is unknown, no group is left, or there is no environment of peers in that
+            folder.
     """
     require(bool(suites), f"--suites is empty; name some of {', '.join(SUITES)}")
     for name in suites:
@@ -45,7 +46,7 @@ def asked(
     sizes = sizes or (("tiny",) if smoke else ("small", "paper"))
     for name in sizes:
         require_choice("size", name, SIZES)
-    return Options.of_this_machine(
+    options = Options.of_this_machine(
         smoke,
         rounds,
         suites=tuple(suites),
@@ -54,6 +55,12 @@ def asked(
         budget=budget,
         only=only,
     )
+    require(
+        any(_groups(suite, options) for suite in options.suites),
+        f"no group of {', '.join(suites)} has '{only}' in its description (--only); give a part of "
+        "a line that a run without it prints, as 'td3bc' or 'batch_size 256'",
+    )
+    return options
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -101,12 +108,15 @@ def run(options: Options) -> dict[str, Any]:
     }
 
 
+def _groups(suite: str, options: Options) -> list[Group]:
+    """The groups of a suite that are asked for."""
+    return [group for group in SUITES[suite](options) if options.only in str(group)]
+
+
 def _suite(suite: str, options: Options, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """The rows of a suite; groups that the budget does not reach are dropped, each with a line."""
     begun, longest, rows = time.monotonic(), 0.0, []
-    for group in SUITES[suite](options):
-        if options.only not in str(group):
-            continue
+    for group in _groups(suite, options):
         elapsed = time.monotonic() - begun
         if elapsed + 2 * longest > options.budget:
             say(

@@ -327,6 +327,7 @@ def test_cpu_time_of_others_disturbs_and_our_own_does_not(monkeypatch):
         ({"suites": ("samplin",)}, "unknown suite 'samplin'.*Did you mean 'sampling'"),
         ({"suites": ()}, "--suites is empty"),
         ({"sizes": ("huge",)}, "unknown size 'huge'"),
+        ({"only": "seeds 3"}, "no group of data has 'seeds 3' in its description"),
         ({"peers": Path("/nowhere")}, "no environment in /nowhere.*--setup-peers"),
     ],
 )
