@@ -53,7 +53,7 @@ def parse(argv: list[str]) -> list[str]:
 
 def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
     """Calls `walk` with the config and the run's folder; mistakes and signals are one message."""
-    gc.set_threshold(100_000)  # tracing makes many objects that stay; else a quarter of it is gc
+    gc.set_threshold(1_000_000)  # tracing makes many objects that stay; else a quarter of it is gc
     if not DEBUG.value:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else each retry of a download is told
     # Libraries log the errors that they raise; one short message is enough.

@@ -1,9 +1,10 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import pytest
 
+from dawm_jax.networks import convolution
 from experiments.recording import collect
 
 
@@ -25,3 +26,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(tmp_path_factory.mktemp("minari")))
         yield collect("Hopper-v5", "medium-replay", 1_600, seed=1)
+
+
+@pytest.fixture
+def narrow_up_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Sets how many numbers a narrow window has; what was traced before is forgotten."""
+
+    def narrow_up_to(numbers: int) -> None:
+        monkeypatch.setattr(convolution, "NARROW", numbers)
+        jax.clear_caches()
+
+    yield narrow_up_to
+    jax.clear_caches()

@@ -1,12 +1,18 @@
 """The parts that networks are built from."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from dawm_jax.types import Array
+
+# Jitted, as flax traces it at every use of a parameter, to check the shape.
+draw_kernel = jax.jit(nn.initializers.lecun_normal(), static_argnums=(1, 2))
+Dense = partial(nn.Dense, kernel_init=draw_kernel)
 
 
 def mish(x: Array) -> Array:
@@ -33,9 +39,9 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array, deterministic: bool = True) -> Array:
         for width in self.widths[:-1]:
-            x = self.activation(nn.Dense(width, dtype=self.dtype)(x))
+            x = self.activation(Dense(width, dtype=self.dtype)(x))
             x = nn.Dropout(self.dropout)(x, deterministic=deterministic)
-        return nn.Dense(self.widths[-1], dtype=self.dtype)(x)
+        return Dense(self.widths[-1], dtype=self.dtype)(x)
 
 
 def sinusoidal_embedding(position: Array, width: int) -> Array:

@@ -1,10 +1,13 @@
 """Convolutions of short windows as matrix products.
 
-XLA's own convolution is far slower on such shapes.
+XLA's own convolution is far slower on such shapes. A network has dozens of them, so that they are
+jitted by themselves, to be traced once for each shape.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 
 from dawm_jax.types import Array
@@ -12,6 +15,7 @@ from dawm_jax.types import Array
 NARROW = 512  # numbers of a window, up to which its convolution or means are one product
 
 
+@partial(jax.jit, static_argnames=("stride", "left"))
 def temporal_convolution(
     x: Array, kernel: Sequence[Array], stride: int = 1, left: int = 0
 ) -> Array:

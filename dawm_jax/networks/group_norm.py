@@ -1,5 +1,6 @@
 """Group norm, fast on narrow windows too."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -26,9 +27,13 @@ class GroupNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        grouped = x.astype(jnp.float32).reshape(*x.shape[:2], self.groups, -1)
-        y = _whitened(grouped).reshape(x.shape) * scale + bias
-        return y.astype(self.dtype or x.dtype)
+        return _group_norm(x, scale, bias, self.groups).astype(self.dtype or x.dtype)
+
+
+@partial(jax.jit, static_argnames="groups")
+def _group_norm(x: Array, scale: Array, bias: Array, groups: int) -> Array:
+    grouped = x.astype(jnp.float32).reshape(*x.shape[:2], groups, -1)
+    return _whitened(grouped).reshape(x.shape) * scale + bias
 
 
 @jax.custom_vjp

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding
+from dawm_jax.networks.blocks import MLP, Dense, mish, sinusoidal_embedding
 from dawm_jax.networks.convolution import temporal_convolution
 from dawm_jax.networks.group_norm import GroupNorm
 from dawm_jax.types import Array
+
+_draw_taps = jax.jit(nn.initializers.variance_scaling(1.0, "fan_in", "uniform"), static_argnums=1)
 
 
 def _kernel(module: nn.Module, taps: int, channels: int, features: int) -> tuple[Array, ...]:
@@ -21,8 +24,8 @@ def _kernel(module: nn.Module, taps: int, channels: int, features: int) -> tuple
 
     They are drawn at once: a new model takes as long to make as it has draws to compile.
     """
-    draw = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-    return module.param("kernel", lambda key: tuple(draw(key, (taps, channels, features))))
+    shape = (taps, channels, features)
+    return module.param("kernel", lambda key: tuple(_draw_taps(key, shape)))
 
 
 class TemporalConv(nn.Module):
@@ -86,7 +89,7 @@ class ResidualBlock(nn.Module):
             return ConvBlock(self.features, self.taps, self.groups, self.dtype)(x)
 
         def project(x: Array) -> Array:
-            return nn.Dense(self.features, dtype=self.dtype)(x)
+            return Dense(self.features, dtype=self.dtype)(x)
 
         hidden = convolve(convolve(x) + project(mish(embedding))[:, None])
         residual = x if x.shape[-1] == self.features else project(x)
@@ -144,4 +147,4 @@ class TemporalUNet(nn.Module):
             x = jnp.concatenate([x, skips[level]], axis=-1)
             x = Upsample(self.dtype)(block(block(x, widths[level - 1]), widths[level - 1]))
         x = ConvBlock(width, self.taps, self.groups, self.dtype)(x)
-        return nn.Dense(self.features, dtype=self.dtype)(x).astype(jnp.float32)
+        return Dense(self.features, dtype=self.dtype)(x).astype(jnp.float32)

@@ -7,7 +7,6 @@ import pytest
 from dawm_jax import memory
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.inverse_dynamics import InverseDynamics
-from dawm_jax.networks import convolution
 from dawm_jax.synthesis import PROBED, Synthesis, fitting_chunk, rollout_transitions
 from dawm_jax.types import Context
 
@@ -75,13 +74,13 @@ def models(small_dataset, small_model):
 
 @pytest.mark.parametrize(("narrow", "most"), [(0, 3.0), (1024, 8.0)], ids=["wide", "narrow"])
 def test_a_chunk_takes_what_the_compiler_sets_aside(
-    small_dataset, models, monkeypatch, narrow, most
+    small_dataset, models, narrow_up_to, narrow, most
 ):
     """The estimate, of the program as it stands, is at least half of what that is.
 
     XLA fuses most of what is done with narrow windows, so that they take less than estimated.
     """
-    monkeypatch.setattr(convolution, "NARROW", narrow)
+    narrow_up_to(narrow)
     model, state, inverse_dynamics, inferred = models
 
     def imagine(state, inferred, windows):

@@ -192,8 +192,8 @@ def products_of_taps(x, kernel, stride=1, left=0):
 
 
 @pytest.mark.parametrize("multipliers", [(1,), (1, 2, 4)])
-def test_flops_of_the_network_are_those_of_xla(monkeypatch, multipliers):
-    monkeypatch.setattr(convolution, "NARROW", 0)  # of the norms, as none is a product
+def test_flops_of_the_network_are_those_of_xla(monkeypatch, narrow_up_to, multipliers):
+    narrow_up_to(0)  # of the norms, as none is a product
     monkeypatch.setattr(temporal_unet, "temporal_convolution", products_of_taps)
     network = TemporalUNet(13, width=32, multipliers=multipliers)
     one = jnp.ones(16)
