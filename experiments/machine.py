@@ -14,6 +14,11 @@ from dawm_jax.errors import UserError, require
 from dawm_jax.memory import machine_bytes
 from dawm_jax.mesh import Mesh, device_mesh
 
+KEPT = {  # from how long to compile, and from which size on, a program is kept: all of them
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
 
 def cores() -> set[int]:
     """The numbers of the processor's cores that this process may use."""
@@ -81,16 +86,18 @@ def check_writable(folder: Path) -> None:
 
 
 def keep_compiled() -> None:
-    """Has JAX keep what it compiles for later runs, in the user's cache folder.
+    """Has JAX keep all that it compiles for later runs, in the user's cache folder.
 
-    Unless JAX_COMPILATION_CACHE_DIR names another, or JAX_ENABLE_COMPILATION_CACHE is false.
+    Unless JAX_COMPILATION_CACHE_DIR names another, or JAX_ENABLE_COMPILATION_CACHE is false. What
+    JAX's variables say of the least worth keeping holds.
     """
+    for name, least in KEPT.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, least)
     if jax.config.jax_compilation_cache_dir is None:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = caches / "dawm_jax" / "compiled" / _processor()
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _processor() -> str:

@@ -96,7 +96,7 @@ def _task(results: Results) -> float | None:
     """Seconds of a whole task, or None where a stage was not measured.
 
     100,000 steps of the world model and 50,000 of the inverse dynamics model, 5M transitions, and
-    1M updates of 5 seeds, whose rate is that of 4.
+    1M updates of 5 seeds, whose rate is that of 4. Actions, compiling and evaluation are left out.
     """
     paper: dict[str, Any] = {"size": "paper", "batch_size": 256}
     sampled = _largest("sampling", "transitions", size="paper", **HALF)(results)

@@ -23,6 +23,8 @@ from experiments.benchmark.suites.scale import exponent
 from experiments.machine import cores
 from experiments.versions import versions
 
+USUAL_SIZES = ("small", "paper")
+
 
 def asked(
     suites: Sequence[str],
@@ -43,7 +45,7 @@ def asked(
     require(bool(suites), f"--suites is empty; name some of {', '.join(SUITES)}")
     for name in suites:
         require_choice("suite", name, SUITES)
-    sizes = sizes or (("tiny",) if smoke else ("small", "paper"))
+    sizes = sizes or (("tiny",) if smoke else USUAL_SIZES)
     for name in sizes:
         require_choice("size", name, SIZES)
     options = Options.of_this_machine(
@@ -166,11 +168,14 @@ def processor() -> str:
 
 
 def file_name(results: dict[str, Any]) -> str:
-    """<machine>-<date>.json; between them the suites, unless all were measured."""
+    """<machine>-<date>.json; between them what was chosen of suites, sizes and groups."""
     found = results["versions"]
     machine = found["device"].removeprefix("1 x ")
     if "cpu" in machine:
         machine = f"{results['cores']} cpu cores"
-    measured = results["settings"]["suites"]
-    suites = "" if set(measured) == set(SUITES) else f"-{'-'.join(measured)}"
-    return f"{re.sub('[^a-z0-9]+', '-', machine.lower())}{suites}-{results['date'][:10]}.json"
+    settings = results["settings"]
+    for name, all_of_them in (("suites", SUITES), ("sizes", USUAL_SIZES)):
+        if set(settings[name]) != set(all_of_them):
+            machine = " ".join([machine, *settings[name]])
+    parts = f"{machine} {settings['only']} {results['date'][:10]}"
+    return f"{re.sub('[^a-z0-9_]+', '-', parts.lower())}.json"

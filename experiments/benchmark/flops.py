@@ -105,7 +105,7 @@ def temporal_unet(
     return layers
 
 
-def adam_bytes(parameters: int, averaged: float = 0.0) -> float:
+def adam_bytes(parameters: float, averaged: float = 0.0) -> float:
     """Bytes of parameters that a gradient step moves at least, if none stay in a cache.
 
     They are read forwards and backwards, the gradient is written and read, and the parameters and

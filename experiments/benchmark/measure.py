@@ -96,10 +96,11 @@ def _fit(
     say: Callable[[str], None],
 ) -> int:
     """Drops the longest of the cases while even the fewest rounds take too long."""
+    made = min(len(each.kept) for each in measured)
 
     def affordable() -> int:
         left = deadline - time.monotonic()
-        return int(left / sum(each.expected for each in measured))
+        return made + int(left / sum(each.expected for each in measured))
 
     while affordable() < protocol.least_rounds and any(not m.case.is_roof for m in measured):
         longest = max((m for m in measured if not m.case.is_roof), key=lambda m: m.expected)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from experiments.benchmark.cases import ALIKE, COPY, PRODUCTS, Case, blocking, carrying
 from experiments.benchmark.scope import Scope
 
+UNROLLED = 500  # products of a chain in one piece: more take long to compile
+
 
 def roofs(
     scope: Scope, *dtypes: str, copy: bool = False, layer: tuple[int, int] | None = None
@@ -35,7 +37,8 @@ def _products(dtype: str, shapes: tuple[tuple[int, int], ...], flops: float) -> 
 
 def _chain(by: str, dtype: str, rows: int, width: int, flops: float) -> Case:
     one = 2.0 * rows * width * width
-    count = max(1, round(flops / one))
+    pieces = max(1, round(flops / one / UNROLLED))
+    each = max(1, round(flops / one / pieces))
     keys = jax.random.split(jax.random.key(0))
     x = jax.random.normal(keys[0], (rows, width), dtype)
     # Of norm-preserving scale, so that the chain neither overflows nor slows down on tiny numbers.
@@ -43,16 +46,19 @@ def _chain(by: str, dtype: str, rows: int, width: int, flops: float) -> Case:
 
     @jax.jit
     def products(x: jax.Array, w: jax.Array) -> jax.Array:
-        for _ in range(count):
-            x = x @ w
-        return x
+        def piece(_: int, x: jax.Array) -> jax.Array:
+            for _ in range(each):
+                x = x @ w
+            return x
+
+        return jax.lax.fori_loop(0, pieces, piece, x)
 
     return Case(
         by=by,
-        work={"products": count},
+        work={"products": pieces * each},
         call=blocking(lambda: products(x, w)),
         settings={"rows": rows, "width": width, "dtype": dtype},
-        flops=count * one,
+        flops=pieces * each * one,
         dtype=dtype,
     )
 

@@ -34,9 +34,9 @@ class Scope:
     collected: int = 20_000  # steps of the data that the whole run is of
     run: dict[str, Any] = field(  # what the whole run changes of configs/quickstart.py
         default_factory=lambda: {
-            "world_model.steps": 1_000,
-            "inverse_dynamics.steps": 1_000,
-            "one_step_model.steps": 1_000,
+            "world_model.steps": 500,
+            "inverse_dynamics.steps": 500,
+            "one_step_model.steps": 500,
             "synthesis.transitions": 20_000,
             "updates": 1_000,
             "evaluate_every": 1_000,

@@ -62,7 +62,7 @@ def _row(row: dict[str, Any]) -> str:
     spread = f"{_short(rate['median'])} {row['unit']} ({_short(rate['low'])} to "
     spread += f"{_short(rate['high'])}{'' if row['kept'] else ', disturbed'})"
     if rate["median"] < 1.0:
-        spread = f"{row['seconds_a_call']:.3g} s{'' if row['kept'] else ' (disturbed)'}"
+        spread = f"1 in {1.0 / rate['median']:.3g} s{'' if row['kept'] else ' (disturbed)'}"
     columns = [
         row["suite"],
         f"{row['name']}: {settings}" if settings else row["name"],

@@ -24,8 +24,10 @@ from experiments.benchmark.peers import same_function
 from experiments.benchmark.peers.environment import find
 from experiments.benchmark.peers.process import started
 from experiments.benchmark.random_data import ACTION, OBSERVATION, random_dataset
+from experiments.benchmark.roof import roofs
 from experiments.benchmark.scope import ACCELERATOR, PROCESSOR
 from experiments.benchmark.suites import SUITES
+from experiments.benchmark.suites.learners import learner_case
 from experiments.benchmark.suites.scale import exponent
 from experiments.benchmark.table import benchmark, reached, rows
 from experiments.components import build
@@ -89,6 +91,54 @@ def test_its_table_stands_in_a_readme(results, tmp_path):
     ours = [row for row in results["rows"] if row["by"] not in ROOFS]
     shown = [line for line in table if line.split(" | ")[0][2:] in SUITES]
     assert len(shown) == len(ours)
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"), [(1234.5, "1,234 windows (1,000 to"), (0.25, "1 in 4 s |"), (1.5, "1.5 win")]
+)
+def test_a_rate_below_one_is_shown_as_seconds_of_one(rate, shown):
+    row = {"suite": "sampling", "name": "sample", "by": OURS, "settings": {}, "unit": "windows"}
+    row |= {"per_second": {"low": 1000, "median": rate, "high": 2000}, "kept": 5}
+    row |= {"seconds_a_call": 24.0, "compile_seconds": None}  # of several windows
+    assert f"| {OURS} | {shown}" in rows([{"rows": [row]}])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ({}, "2-cpu-cores-2026-11-26.json"),
+        ({"suites": ["world_model"]}, "2-cpu-cores-world_model-2026-11-26.json"),
+        ({"sizes": ["paper"], "only": "td3bc: 4"}, "2-cpu-cores-paper-td3bc-4-2026-11-26.json"),
+    ],
+)
+def test_a_part_of_the_benchmark_does_not_overwrite_the_whole(chosen, name):
+    settings = {"suites": list(SUITES), "sizes": ["paper", "small"], "only": "", **chosen}
+    found = {"versions": {"device": "1 x cpu"}, "cores": 2, "date": "2026-11-26T01:02:03+00:00"}
+    assert campaign.file_name({**found, "settings": settings}) == name
+
+
+@pytest.mark.parametrize(("count", "made"), [(0.3, 1), (7, 7), (1_490, 3 * 497)])
+def test_a_chain_of_products_makes_those_it_counts(count, made):
+    flops_of_one = 2.0 * 4 * 8 * 8
+    [case] = roofs(
+        replace(PROCESSOR, products=((4, 8),), flops_a_call=count * flops_of_one), "float32"
+    )
+    assert case.work == {"products": made}
+    assert case.flops == made * flops_of_one
+    assert case.call(1) > 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "networks"), [("td3bc", ("critic", "actor")), ("iql", ("critic", "actor", "value"))]
+)
+def test_bytes_of_an_update_are_of_the_networks_that_it_changes(name, networks):
+    case = learner_case(name, hidden=(8,), transitions=100, seeds=1, updates=4)
+    inputs = {"critic": OBSERVATION + ACTION, "actor": OBSERVATION, "value": OBSERVATION}
+    outputs = {"critic": 1, "actor": ACTION, "value": 1}
+    numbers = {n: (inputs[n] + 1) * 8 + 9 * outputs[n] for n in networks}
+    numbers["critic"] *= 2
+    numbers["actor"] = numbers["actor"] / 2 if name == "td3bc" else numbers["actor"] + ACTION
+    assert case.moved == 4 * 40 * sum(numbers.values())
 
 
 FIELDS = {"share_of_peak", "share_of_alike", "first_over_this", "unit", "per_second"}
@@ -302,9 +352,9 @@ def test_a_part_of_a_case_costs_nothing_and_is_dropped_with_it(monkeypatch):
         parts = (replace(case, call=Script([9.0] * 3), part_of=case) for case in (cold, warm))
         return [cold, warm, *parts]
 
-    rows, lines = measured(monkeypatch, runs(), deadline=90.0)
+    rows, lines = measured(monkeypatch, runs(), deadline=60.0)  # two more rounds
     assert (len(rows), lines) == (4, [])
-    rows, _ = measured(monkeypatch, runs(), deadline=89.0)
+    rows, _ = measured(monkeypatch, runs(), deadline=59.0)
     assert [row["settings"]["cache"] for row in rows] == ["warm", "warm"]
 
 

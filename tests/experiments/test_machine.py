@@ -11,6 +11,7 @@ import pytest
 from dawm_jax.errors import UserError
 from experiments import generation, learning, models
 from experiments.machine import (
+    KEPT,
     check_devices,
     check_writable,
     enough_memory,
@@ -110,13 +111,17 @@ def test_the_memory_for_the_pool_is_what_is_given_or_a_share_of_what_is_there(mo
 
 
 def test_compiled_programs_are_kept_unless_jax_is_told_where(tmp_path, monkeypatch):
-    options = ("persistent_cache_min_compile_time_secs", "persistent_cache_min_entry_size_bytes")
-    names = ["jax_compilation_cache_dir", *(f"jax_{option}" for option in options)]
+    names = ["jax_compilation_cache_dir", *KEPT]
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
         keep_compiled()
         assert {name: getattr(jax.config, name) for name in names} == before
+        for name in KEPT:
+            monkeypatch.delenv(name.upper())
+        keep_compiled()
+        assert {name: getattr(jax.config, name) for name in KEPT} == KEPT
+        assert jax.config.jax_compilation_cache_dir == before["jax_compilation_cache_dir"]
         jax.config.update("jax_compilation_cache_dir", None)
         keep_compiled()
         kept = Path(jax.config.jax_compilation_cache_dir)

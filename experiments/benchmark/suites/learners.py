@@ -75,14 +75,13 @@ def learner_case(
     data = place(data, mesh)
     chunk = train_chunk(learner, updates, mesh)
     chunk = jitted(chunk if seeds == 1 else over_seeds(chunk, mesh))
-    parameters = sum(leaf.size for leaf in jax.tree.leaves((state.actor, state.critic)))
     return Case(
         by=OURS,
         work={"seed-updates": seeds * updates},
         call=carrying(lambda state: chunk(state, data, key, jnp.int32(0))[0], state),
         settings={"seeds": seeds},
         flops=seeds * updates * flops_an_update(name, hidden),
-        moved=updates * flops.adam_bytes(parameters),
+        moved=updates * flops.adam_bytes(_parameters_an_update(learner, state)),
     )
 
 
@@ -106,6 +105,13 @@ def flops_an_update(name: str, hidden: tuple[int, ...]) -> float:
         return BATCH * flops.iql(OBSERVATION, ACTION, hidden)
     delay = LEARNERS[name]().updates_per_step
     return BATCH * flops.td3bc(OBSERVATION, ACTION, hidden, delay)
+
+
+def _parameters_an_update(learner: Any, state: Any) -> float:
+    """How many an update changes; a delayed policy's in their share."""
+    networks = (state.critic, getattr(state, "value", ()))
+    every, policy = (sum(leaf.size for leaf in jax.tree.leaves(n)) for n in (networks, state.actor))
+    return every + policy / learner.updates_per_step
 
 
 def _learner(name: str, hidden: tuple[int, ...]) -> Any:

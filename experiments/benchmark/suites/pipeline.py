@@ -76,7 +76,6 @@ def timed_run(settings: list[str], datasets: Path, workdir: Path, cache: Path) -
     variables = {
         "MINARI_DATASETS_PATH": str(datasets),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     arguments = [f"--config={ROOT / CONFIG}", f"--workdir={workdir}", *settings]
