@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import jax
+import optax
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
@@ -86,7 +87,7 @@ def measure(
 def summary(trained: Trained) -> dict[str, Any]:
     """What results.json says of a trained model."""
     return {
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.state.params)),
+        "parameters": optax.tree.size(trained.state.params),
         "updates_per_second": trained.record["updates_per_second"],
         "commit": trained.record["commit"],
         **trained.record["metrics"],

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from dawm_jax.types import Array
 
-# Jitted, as flax traces it at every use of a parameter, to check the shape.
-draw_kernel = jax.jit(nn.initializers.lecun_normal(), static_argnums=(1, 2))
-Dense = partial(nn.Dense, kernel_init=draw_kernel)
+# Its draw is jitted, as flax traces it at every use of the parameter, to check the shape.
+Dense = partial(
+    nn.Dense, kernel_init=jax.jit(nn.initializers.lecun_normal(), static_argnums=(1, 2))
+)
 
 
 def mish(x: Array) -> Array:

@@ -173,9 +173,9 @@ def file_name(results: dict[str, Any]) -> str:
     machine = found["device"].removeprefix("1 x ")
     if "cpu" in machine:
         machine = f"{results['cores']} cpu cores"
-    settings = results["settings"]
+    settings, parts = results["settings"], [machine]
     for name, all_of_them in (("suites", SUITES), ("sizes", USUAL_SIZES)):
         if set(settings[name]) != set(all_of_them):
-            machine = " ".join([machine, *settings[name]])
-    parts = f"{machine} {settings['only']} {results['date'][:10]}"
-    return f"{re.sub('[^a-z0-9_]+', '-', parts.lower())}.json"
+            parts += settings[name]
+    parts += [settings["only"], results["date"][:10]]
+    return f"{re.sub('[^a-z0-9_]+', '-', ' '.join(parts).lower())}.json"

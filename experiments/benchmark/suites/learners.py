@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
@@ -109,9 +110,8 @@ def flops_an_update(name: str, hidden: tuple[int, ...]) -> float:
 
 def _parameters_an_update(learner: Any, state: Any) -> float:
     """How many an update changes; a delayed policy's in their share."""
-    networks = (state.critic, getattr(state, "value", ()))
-    every, policy = (sum(leaf.size for leaf in jax.tree.leaves(n)) for n in (networks, state.actor))
-    return every + policy / learner.updates_per_step
+    every = (state.critic, getattr(state, "value", ()))
+    return optax.tree.size(every) + optax.tree.size(state.actor) / learner.updates_per_step
 
 
 def _learner(name: str, hidden: tuple[int, ...]) -> Any:

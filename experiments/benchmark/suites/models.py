@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
@@ -54,7 +55,7 @@ def _world_model_cases(size: str, batch: int, options: Options, stack: ExitStack
     windows, state = fitted(size, scope.transitions)
     one = batch * flops.training(sizes.unet_layers(model, OBSERVATION, ACTION))
     steps = _steps(one, scope.flops_a_call)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    parameters = optax.tree.size(state.params)
     moved = flops.adam_bytes(parameters, averaged=1.0 / model.ema_every)
     costs = {"unit": "windows", "size": batch, "flops": one, "moved": moved}
     cases = [
@@ -93,7 +94,7 @@ def _inverse_dynamics_cases(
     layers = sizes.inverse_dynamics_layers(model.hidden, OBSERVATION, ACTION)
     one = batch * flops.training(layers)
     steps = _steps(one, scope.flops_a_call)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    parameters = optax.tree.size(state.params)
     moved = flops.adam_bytes(parameters)
     costs = {"unit": "transitions", "size": batch, "flops": one, "moved": moved}
     data = TransitionSet(transitions)
