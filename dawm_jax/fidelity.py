@@ -103,14 +103,23 @@ def compare_windows(
     pick_key, sample_key = jax.random.split(key)
     size = min(count, len(windows.starts))
     picked = jax.random.permutation(pick_key, len(windows.starts))[:size]
-    sample = jax.jit(partial(world_model.sample, sampling=sampling))
     keys = jax.random.split(sample_key, size)
     calls = -(-size // (chunk or size))
     # The last call is filled up with the first windows, so that all are of one length.
     numbers = jnp.resize(jnp.arange(size), (calls, -(-size // calls)))
-    made = [sample(state, windows.at(picked[rows]).context, keys[rows]) for rows in numbers]
+    made = [
+        _sample(world_model, state, windows.at(picked[rows]).context, keys[rows], sampling)
+        for rows in numbers
+    ]
     rollout = jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *jax.device_get(made))
     return jax.device_get(windows.at(picked)), rollout
+
+
+@partial(jax.jit, static_argnames=("world_model", "sampling"))
+def _sample(
+    world_model: WorldModel, state: ModelState, context: Context, keys: Array, sampling: Sampling
+) -> Rollout:
+    return world_model.sample(state, context, keys, sampling)
 
 
 @partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "sampling", "windows"))

@@ -33,8 +33,8 @@ class Evaluator:
         self.limit = dataset.environment.max_episode_steps or UNLIMITED
         self.environments = [gymnasium.make(dataset.environment) for _ in self.reset_seeds]
 
-    def returns(self, policy: Policy) -> np.ndarray:
-        """Undiscounted return of every episode.
+    def returns(self, policy: Policy, steps: int | None = None) -> np.ndarray:
+        """Undiscounted return of every episode, or of its first `steps`.
 
         Args:
             policy: maps observations (S, E, observation_dim) to actions (S, E, action_dim) in
@@ -54,7 +54,7 @@ class Evaluator:
         observations = np.stack(first).astype(np.float32)
         returns = np.zeros(len(observations))
         running = list(range(len(observations)))
-        for step in range(1, self.limit + 1):
+        for step in range(1, (steps or self.limit) + 1):
             if not running:
                 break
             actions = policy(observations.reshape(*self.shape, -1)).reshape(len(returns), -1)

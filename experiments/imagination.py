@@ -36,16 +36,19 @@ class States:
 
 
 def compare(
-    run: Run, states: States, windows: WindowSet, chunk: int | None = None
+    run: Run, states: States, windows: WindowSet, chunk: int | None = None, count: int | None = None
 ) -> tuple[Window, Rollout]:
-    """Held-out windows beside imagined ones, `chunk` of them made at once, or all."""
+    """Held-out windows beside imagined ones, `chunk` of them made at once, or all.
+
+    There are `count` of them, or as many as the config asks for.
+    """
     return compare_windows(
         run.components.world_model,
         states.world_model,
         windows,
         run.key("measure"),
         run.components.synthesis,
-        run.components.measurement.windows,
+        count or run.components.measurement.windows,
         chunk,
     )
 

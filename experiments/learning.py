@@ -1,6 +1,7 @@
 """Learners trained on a source's transitions, all seeds at once, and evaluated on the way."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,13 @@ from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.streaming import StoredTransitions, TransitionStream
 from experiments.environments import Evaluator
 from experiments.machine import enough_memory
+from experiments.processes import on_first
+from experiments.profiling import trace
 from experiments.run import Run
 from experiments.sources import Source
 from experiments.training import Trained
+
+STEPS = 10  # of an evaluation, in a trace
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,14 @@ def train_learner(
     )
     act = jax.jit(jax.vmap(learner.act))
 
-    def episode_returns(state: object) -> list[list[float]]:
+    def episode_returns(state: object, steps: int | None = None) -> list[list[float]]:
         if evaluator is None:
             return []
-        return evaluator.returns(lambda observation: np.asarray(act(state, observation))).tolist()
+
+        def policy(observation: np.ndarray) -> np.ndarray:
+            return np.asarray(act(state, observation))
+
+        return evaluator.returns(policy, steps).tolist()
 
     trained = run.train(
         stage,
@@ -67,4 +76,8 @@ def train_learner(
         seeds=config.seeds,
         measure=episode_returns,
     )
+    if run.profile and evaluator:
+        few = partial(episode_returns, trained.state, STEPS)
+        what = f"{STEPS} steps of all environments"
+        trace(run.workdir, f"{stage.name}-evaluation", what, lambda: on_first(few))
     return Learned(name, source_name, trained)

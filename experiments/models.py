@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from dawm_jax.types import Rollout, Window
 from experiments import files, imagination
 from experiments.machine import enough_memory
 from experiments.processes import on_first
+from experiments.profiling import trace
 from experiments.run import Run
 from experiments.sizes import sized
 from experiments.stages import Stage
@@ -70,6 +72,11 @@ def measure(
     with stage.folder(run.workdir) as folder:
         settings = sized(run, stage.name, folder, states.world_model, states.inverse_dynamics)
         on_one_device = -(-settings.chunk // jax.device_count())
+        if run.profile:
+            few = min(on_one_device, run.components.measurement.windows, len(windows.starts))
+            what = f"{few} windows imagined at once"
+            again = partial(imagination.compare, run, states, windows, count=few)
+            trace(run.workdir, stage.name, what, again)
         compared = imagination.compare(run, states, windows, on_one_device)
         record = folder / "record.json"
 

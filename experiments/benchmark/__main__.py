@@ -18,6 +18,7 @@ from dawm_jax.errors import UserError
 from experiments import interruption
 from experiments.benchmark import campaign
 from experiments.benchmark.peers import environment
+from experiments.benchmark.scope import Options
 from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.table import benchmark
@@ -67,17 +68,26 @@ def main(argv: list[str]) -> None:
                 smoke=SMOKE.value,
                 only=ONLY.value,
             )
-            check_writable(Path(OUT.value).parent if OUT.value else RESULTS)
-            results = campaign.run(options)
-            out = Path(OUT.value) if OUT.value else RESULTS / campaign.file_name(results)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            write_json(out, results)
-            print(f"{benchmark([results])}\n\nwritten to {out}")
+            out = Path(OUT.value) if OUT.value else None
+            check_writable(out.parent if out else RESULTS)
+            measure(options, out)
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
         except interruption.Interrupted as stop:
-            print("stopped: nothing is written", file=sys.stderr)
+            print("stopped: what is finished is written", file=sys.stderr)
             raise SystemExit(stop.status) from None
+
+
+def measure(options: Options, out: Path | None) -> None:
+    """Prints the table and writes the result file; after each suite, one that says unfinished."""
+    for results in campaign.run(options):
+        file = out or RESULTS / campaign.file_name(results)
+        unfinished = file.with_stem(f"{file.stem}-unfinished")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(unfinished, results)
+        print(f"{', '.join(results['seconds'])}: written to {unfinished}", flush=True)
+    unfinished.replace(file)
+    print(f"{benchmark([results])}\n\nwritten to {file}")
 
 
 if __name__ == "__main__":

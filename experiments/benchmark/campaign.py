@@ -4,7 +4,7 @@ import gc
 import platform
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from experiments.benchmark.scope import Options
 from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.suites.scale import exponent
-from experiments.machine import cores
+from experiments.machine import cores, enough_memory
 from experiments.versions import versions
 
 USUAL_SIZES = ("small", "paper")
@@ -65,8 +65,8 @@ def asked(
     return options
 
 
-def run(options: Options) -> dict[str, Any]:
-    """Measures what is asked for; returns what the result file holds.
+def run(options: Options) -> Iterator[dict[str, Any]]:
+    """Measures what is asked for; after each suite yields what the result file holds until then.
 
     Raises:
         UserError: a peer is another function than ours.
@@ -101,13 +101,13 @@ def run(options: Options) -> dict[str, Any]:
         begun = time.monotonic()
         rows += _suite(suite, options, say)
         seconds[suite] = time.monotonic() - begun
-    return {
-        **results,
-        "rows": rows,
-        "exponents": exponents(rows),
-        "seconds": seconds,
-        "notes": notes,
-    }
+        yield {
+            **results,
+            "rows": rows,
+            "exponents": exponents(rows),
+            "seconds": seconds,
+            "notes": notes,
+        }
 
 
 def _groups(suite: str, options: Options) -> list[Group]:
@@ -138,8 +138,9 @@ def _group(
 ) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         try:
-            cases = group.prepare(stack)
-            rows = measure(group, cases, options.protocol, deadline, say)
+            with enough_memory("--sizes"):
+                cases = group.prepare(stack)
+                rows = measure(group, cases, options.protocol, deadline, say)
         except UserError as error:
             say(f"{group.suite}: dropped {group}: {error}")
             return []

@@ -12,7 +12,7 @@ from dawm_jax.data.streaming import StoredTransitions, TransitionStream
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.errors import UserError
 from dawm_jax.inverse_dynamics import InverseDynamics
-from dawm_jax.learners import TD3BC, DataStatistics
+from dawm_jax.learners import LEARNERS, TD3BC, DataStatistics
 from dawm_jax.mesh import device_mesh
 from dawm_jax.synthesis import Synthesis, synthesize
 from dawm_jax.training import fit, jitted, train
@@ -115,6 +115,19 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
         UserError, match=r"3 seeds cannot .* over the 8 devices .* device_mesh\(3\)"
     ):
         fit(learner, *first[:1], mix, first[1], seeds=True, mesh=device_mesh(8))
+
+
+@pytest.mark.parametrize("name", sorted(set(LEARNERS) - {"td3bc"}))
+def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name):
+    learner = LEARNERS[name](steps=4, hidden=(16,), batch_size=64)
+    keys = jax.random.split(KEY, 4)
+    state = jax.vmap(learner.init, in_axes=(0, None))(keys, DataStatistics.of(dataset))
+    data = TransitionSet(to_transitions(dataset))
+    one, eight = (
+        fit(learner, state, data, keys, seeds=True, mesh=mesh) for mesh in (None, device_mesh(4))
+    )
+    assert_close(one, eight)
+    assert shards(eight) == {(4, 1)}
 
 
 def test_learners_on_transitions_in_a_file(dataset, tmp_path):

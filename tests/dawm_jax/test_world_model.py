@@ -167,19 +167,25 @@ def test_one_compilation_for_each_shape(small_model, window):
 
 def test_computing_in_bfloat16_changes_no_more_than_its_rounding(small_model, window):
     keys = jax.random.split(jax.random.key(5), 8)
+    draws = jax.random.split(jax.random.key(3), 64)
     losses, gradients, rollouts = [], [], []
     for dtype in ("float32", "bfloat16"):
         model, state = small_model(compute_dtype=dtype)
-        updated, metrics = jax.jit(model.update)(state, window, jax.random.key(3))
+        updated, _ = jax.jit(model.update)(state, window, jax.random.key(3))
         assert {leaf.dtype for leaf in jax.tree.leaves(updated.params)} == {jnp.dtype("float32")}
-        losses.append(metrics["loss"])
-        gradients.append(metrics["gradient_norm"])
+        step = jax.vmap(jax.value_and_grad(model.loss), in_axes=(None, None, None, 0))
+        loss, gradient = jax.jit(step)(state.params, state.codec, window, draws)
+        losses.append(loss)
+        gradients.append(np.hstack([leaf.reshape(64, -1) for leaf in jax.tree.leaves(gradient)]))
         rollouts.append(jax.jit(model.sample)(state, window.context, keys))
     full, half = rollouts
-    assert losses[0] != losses[1]
+    assert (losses[0] != losses[1]).any()
     assert (full.reward != half.reward).any()
     np.testing.assert_allclose(*losses, rtol=0.02)
-    np.testing.assert_allclose(*gradients, rtol=0.02)
+    # Not of all draws: where a group norm divides by almost nothing, rounding is all there is.
+    exact, rounded = gradients
+    distance = np.linalg.norm(rounded - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert 0.0 < np.median(distance) < 0.25
     assert half.observation.dtype == half.reward.dtype == jnp.float32
     # Not all of them: a flag at its threshold may turn, and holds the states after it.
     assert np.median(np.abs(half.observation - full.observation)) < 0.1

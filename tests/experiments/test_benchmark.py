@@ -17,6 +17,7 @@ from dawm_jax.learners import IQL, TD3BC, DataStatistics
 from dawm_jax.networks import convolution, temporal_unet
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from experiments.benchmark import campaign, flops, measure, quiet
+from experiments.benchmark.__main__ import measure as measure_all
 from experiments.benchmark.bars import NETWORKS, bars
 from experiments.benchmark.cases import D3RLPY, OURS, PRODUCTS, ROOFS, Case, Group
 from experiments.benchmark.measure import Protocol
@@ -32,6 +33,7 @@ from experiments.benchmark.suites.scale import exponent
 from experiments.benchmark.table import benchmark, reached, rows
 from experiments.components import build
 from experiments.configs import quickstart
+from experiments.interruption import Interrupted
 from experiments.machine import cores
 from experiments.readme import renewed
 
@@ -45,7 +47,8 @@ def results():
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the processes it starts
         jax.config.update("jax_disable_most_optimizations", True)
         try:
-            return campaign.run(campaign.asked(tuple(SUITES), (), **ALL))
+            *_, whole = campaign.run(campaign.asked(tuple(SUITES), (), **ALL))
+            return whole
         finally:
             jax.config.update("jax_disable_most_optimizations", False)
 
@@ -393,8 +396,37 @@ def test_only_the_groups_that_are_asked_for_are_measured(monkeypatch):
     settings = ("td3bc", 16), ("iql", 16), ("td3bc", 1)
     groups = [Group("learners", name, {"seeds": n}, lambda stack: []) for name, n in settings]
     monkeypatch.setitem(SUITES, "learners", lambda options: iter(groups))
-    campaign.run(campaign.asked(("learners",), (), **ALL, only="seeds 16"))
+    list(campaign.run(campaign.asked(("learners",), (), **ALL, only="seeds 16")))
     assert asked == ["td3bc", "iql"]
+
+
+def groups_of(suite, prepare):
+    """A suite of one group, and of another one that does not fit into memory."""
+
+    def too_large(stack):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 99 GiB")
+
+    return lambda options: iter(
+        [Group(suite, "large", {}, too_large), Group(suite, "small", {}, prepare)]
+    )
+
+
+def test_a_stopped_benchmark_keeps_the_suites_before(monkeypatch, tmp_path, capsys):
+    def stopped(stack):
+        raise Interrupted
+
+    monkeypatch.setattr(campaign, "measure", lambda group, *_: [])
+    monkeypatch.setitem(SUITES, "data", groups_of("data", lambda stack: []))
+    monkeypatch.setitem(SUITES, "scale", groups_of("scale", stopped))
+    with pytest.raises(Interrupted):
+        measure_all(campaign.asked(("data", "scale"), (), **ALL), tmp_path / "found.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["found-unfinished.json"]
+    kept = json.loads((tmp_path / "found-unfinished.json").read_text())
+    assert set(kept["seconds"]) == {"data"}
+    assert len(kept["notes"]) == 1
+    assert "data: dropped large: out of memory: lower --sizes" in kept["notes"][0]
+    measure_all(campaign.asked(("data",), (), **ALL), tmp_path / "found.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
 
 
 @pytest.mark.parametrize("scope", [PROCESSOR, ACCELERATOR])

@@ -1,3 +1,5 @@
+import gzip
+import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -72,6 +74,27 @@ def test_a_finished_run_is_found_again(finished, monkeypatch, capsys):
     again = pipeline.run(config, workdir)
     assert without_timings(again) == without_timings(results)
     assert "td3bc-dawm: found, 20 updates" in capsys.readouterr().out
+
+
+def test_every_stage_of_a_finished_run_is_traced(finished, tmp_path):
+    config, workdir, results = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    config = config.copy_and_resolve_references()
+    config.learners, config.sources = ("bc",), ("dawm",)
+    again = pipeline.run(config, tmp_path / "run", profile=True)
+    for name in ("world_model", "inverse_dynamics", "synthesis"):
+        assert again[name] == results[name]
+    of_bc = [(entry["name"], entry["source"]) == ("bc", "dawm") for entry in results["learners"]]
+    assert again["learners"] == list(itertools.compress(results["learners"], of_bc))
+    folder = tmp_path / "run" / "profile"
+    models = {"world_model", "inverse_dynamics", "one_step_model", "fidelity", "synthesis"}
+    assert {path.name for path in folder.iterdir()} == models | {"bc-dawm", "bc-dawm-evaluation"}
+    for stage in folder.iterdir():
+        (path,) = stage.rglob("perfetto_trace.json.gz")
+        with gzip.open(path) as file:
+            names = {event.get("name", "") for event in json.load(file)["traceEvents"]}
+        assert any("PjitFunction" in name for name in names)
+        assert not any("backend_compile" in name for name in names)
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
