@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.tree_util import Partial
 
-from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
+from dawm_jax.data.normalizer import Normalizer, fit_standard
 from dawm_jax.errors import require_choice
 from dawm_jax.networks.blocks import MLP
-from dawm_jax.optimization import ModelSettings, gradient_step, untrained
+from dawm_jax.optimization import ModelSettings, gradient_step
 from dawm_jax.settings import Dropout, Width
 from dawm_jax.types import Array, Transition
 
@@ -45,19 +46,26 @@ class InverseDynamics(ModelSettings):
         super().__post_init__()
         require_choice("activation", self.activation, ACTIVATIONS)
 
-    def init(self, key: Array, transitions: Transition) -> InverseDynamicsState:
-        """A new model with normalizers fitted to `transitions`."""
-        fit = NORMALIZERS["standard"]
-        observation = np.asarray(transitions.observation)
-        network = self._network(transitions.action.shape[-1])
-        inputs = jnp.zeros((1, 2 * observation.shape[-1]))
-        params, opt_state = untrained(self._optimizer, network, key, inputs)
+    def new(self, key: Array, transitions: Transition) -> Partial:
+        """What makes the state of a new model; its normalizers are fitted to `transitions`."""
+        observation, following = map(
+            np.asarray, (transitions.observation, transitions.next_observation)
+        )
+        normalizers = fit_standard(observation), fit_standard(following - observation)
+        return Partial(self._new, key, *normalizers, transitions.action[0])
+
+    def _new(
+        self, key: Array, observation: Normalizer, change: Normalizer, action: Array
+    ) -> InverseDynamicsState:
+        network = self._network(len(action))
+        inputs = jnp.zeros((1, observation.low.shape[-1] + change.low.shape[-1]))
+        params, opt_state = self._untrained(network, key, inputs)
         return InverseDynamicsState(
             params=params,
             opt_state=opt_state,
-            observation=fit(observation),
-            change=fit(np.asarray(transitions.next_observation) - observation),
-            action_dim=transitions.action.shape[-1],
+            observation=observation,
+            change=change,
+            action_dim=len(action),
         )
 
     def update(

@@ -39,6 +39,14 @@ def place(tree: Any, mesh: Mesh | None, split: Split = Split()) -> Any:  # noqa:
     return jax.device_put(tree, sharding)
 
 
+def promised(shapes: Any, mesh: Mesh | None, split: Split) -> Any:
+    """The shapes of a tree's arrays once they are `place`d."""
+    if mesh is None:
+        return shapes
+    sharding = NamedSharding(mesh, split)
+    return jax.tree.map(lambda leaf: leaf.update(sharding=sharding), shapes)
+
+
 def constrain(tree: Any, mesh: Mesh | None, split: Split) -> Any:
     """The traced arrays of a tree, computed where `split` has them."""
     if mesh is None:

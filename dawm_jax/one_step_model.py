@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.tree_util import Partial
 
-from dawm_jax.data.normalizer import NORMALIZERS, Normalizer
+from dawm_jax.data.normalizer import Normalizer, fit_standard
 from dawm_jax.networks.blocks import MLP
-from dawm_jax.optimization import ModelSettings, gradient_step, untrained
+from dawm_jax.optimization import ModelSettings, gradient_step
 from dawm_jax.settings import Width
 from dawm_jax.types import Array, Transition
 
@@ -31,18 +32,20 @@ class OneStepModel(ModelSettings):
 
     hidden: tuple[Width, ...] = (256, 256)
 
-    def init(self, key: Array, transitions: Transition) -> OneStepState:
-        """A new model with normalizers fitted to `transitions`."""
-        fit = NORMALIZERS["standard"]
-        outcome = _outcome(transitions)
-        inputs = jnp.concatenate([transitions.observation[:1], transitions.action[:1]], axis=-1)
-        network = self._network(outcome.shape[-1])
-        params, opt_state = untrained(self._optimizer, network, key, inputs)
+    def new(self, key: Array, transitions: Transition) -> Partial:
+        """What makes the state of a new model; its normalizers are fitted to `transitions`."""
+        observation, outcome = map(np.asarray, (transitions.observation, _outcome(transitions)))
+        normalizers = fit_standard(observation), fit_standard(outcome)
+        return Partial(self._new, key, *normalizers, transitions.action[:1])
+
+    def _new(
+        self, key: Array, observation: Normalizer, outcome: Normalizer, action: Array
+    ) -> OneStepState:
+        network = self._network(outcome.low.shape[-1])
+        inputs = jnp.concatenate([observation.low[None], action], axis=-1)
+        params, opt_state = self._untrained(network, key, inputs)
         return OneStepState(
-            params=params,
-            opt_state=opt_state,
-            observation=fit(np.asarray(transitions.observation)),
-            outcome=fit(np.asarray(outcome)),
+            params=params, opt_state=opt_state, observation=observation, outcome=outcome
         )
 
     def update(

@@ -7,25 +7,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import optax
+from jax.tree_util import Partial
 
 from dawm_jax.settings import BatchSize, Count, LearningRate, check_settings
+from dawm_jax.starting import made
 from dawm_jax.types import Array
-
-
-def untrained(
-    optimizer: optax.GradientTransformation, network: nn.Module, key: Array, *inputs: Array
-) -> tuple[optax.Params, optax.OptState]:
-    """New parameters for inputs of these shapes, and the optimizer's state.
-
-    Made by one program, where each leaf by itself would be several to compile.
-    """
-
-    @jax.jit
-    def make(key: Array, *inputs: Array) -> tuple[optax.Params, optax.OptState]:
-        params = network.init(key, *inputs)
-        return params, optimizer.init(params)
-
-    return make(key, *inputs)
 
 
 def gradient_step(
@@ -72,3 +58,18 @@ class ModelSettings:
     def _optimizer(self) -> optax.GradientTransformation:
         alpha = self.final_learning_rate / self.learning_rate
         return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps, alpha))
+
+    def init(self, key: Array, data: Any) -> Any:
+        """A new state, with normalizers fitted to `data`."""
+        return made(self.new(key, data))
+
+    def new(self, key: Array, data: Any) -> Partial:
+        """What makes the state of `init`, for a program to make it while others are compiled."""
+        raise NotImplementedError
+
+    def _untrained(
+        self, network: nn.Module, key: Array, *inputs: Array
+    ) -> tuple[optax.Params, optax.OptState]:
+        """New parameters for inputs of these shapes, and the optimizer's state."""
+        params = network.init(key, *inputs)
+        return params, self._optimizer.init(params)

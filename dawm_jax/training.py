@@ -7,12 +7,15 @@ from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.stages import Lowered, Wrapped
+from jax.tree_util import Partial
 
 from dawm_jax.errors import require
 from dawm_jax.failures import first_failure
-from dawm_jax.feeding import Feed, Streamed, calls, step_keys
+from dawm_jax.feeding import Call, Feed, Streamed, calls, step_keys
 from dawm_jax.leaves import all_finite
-from dawm_jax.mesh import DATA, SEED, Mesh, NamedSharding, Split, constrain, place
+from dawm_jax.mesh import DATA, SEED, Mesh, NamedSharding, Split, constrain, place, promised
+from dawm_jax.starting import made_beside
 from dawm_jax.types import Array
 
 State = TypeVar("State")
@@ -116,7 +119,7 @@ def _vmapped(function: Callable[[Any], Any], seeds: Any) -> Any:
     return jax.vmap(function)(seeds)
 
 
-def jitted(chunk: Chunk, **outputs: Any) -> Chunk:
+def jitted(chunk: Chunk, **outputs: Any) -> Wrapped:
     """`chunk` to be compiled whole, with `outputs` as of `jax.jit`."""
     return jax.jit(chunk, compiler_options=_options(), **outputs)
 
@@ -149,7 +152,7 @@ def fit(
 
 def train(
     component: Component,
-    state: State,
+    state: State | Partial,
     data: Data | Streamed,
     key: Array,
     *,
@@ -161,7 +164,8 @@ def train(
     """Trains from update `start` to `component.steps`.
 
     Args:
-        state: the state to start from.
+        state: the state to start from, or what makes it, which is done while the program of the
+            first call is compiled.
         data: what batches are drawn from, or `Streamed` data, with results equal to the bit.
         key: one key, or with `seeds` one a seed.
         chunk: updates in one compiled call, a divisor of `component.steps`; all unless given. From
@@ -191,14 +195,14 @@ def train(
             f"mesh's seed axis: make the mesh with device_mesh({len(key)})",
         )
     split = Split(SEED) if seeds else Split()
-    state, key = place((state, key), mesh, split)
+    key = place(key, mesh, split)
     data = place(jax.device_put(data), mesh)
     outputs: dict[str, Any] = {}
     if mesh:
         outputs["out_shardings"] = (NamedSharding(mesh, split), NamedSharding(mesh, Split()))
 
     @cache
-    def compiled(updates: int) -> Chunk:
+    def compiled(updates: int) -> Wrapped:
         step_chunk = train_chunk(component, updates, mesh)
         return jitted(over_seeds(step_chunk, mesh) if seeds else step_chunk, **outputs)
 
@@ -206,28 +210,43 @@ def train(
     if isinstance(data, Streamed):
         feed = Feed(data, component.batch_shape, unit, key, seeds, mesh)
 
-    def make(state: State, begin: int, end: int, *fetched: Any) -> tuple[State, Metrics]:
-        return compiled(end - begin)(state, data, key, jnp.int32(begin), *fetched)
+    def rows(call: Call) -> list[Any]:
+        return [feed.now(call)] if feed else []
 
     def one(state: State, done: int) -> tuple[State, Metrics]:
         call = (done, done + unit)
-        state, metrics = make(state, *call, *([feed.now(call)] if feed else []))
+        state, metrics = compiled(unit)(state, data, key, jnp.int32(done), *rows(call))
         return state, _means([metrics])
 
-    begin, before = start, state  # not donated: what went wrong in a chunk is found from its start
+    def calls_left() -> Iterator[Call]:
+        return calls(start, steps, length, unit, feed.most if feed else None)
+
+    def first_call(shapes: State) -> Lowered:
+        call = next(calls_left())
+        numbers = data, key, jnp.int32(call[0]), *rows(call)
+        return compiled(call[1] - call[0]).lower(promised(shapes, mesh, split), *numbers)
+
+    def check(shapes: State) -> Lowered:
+        return all_finite.lower(promised(shapes, mesh, split))
+
+    if isinstance(state, Partial):
+        state = made_beside(state, first_call, check)
+    # Not donated: what went wrong in a chunk is found from its start.
+    begin, before = start, place(state, mesh, split)
+    last = before
     made: list[Metrics] = []  # metrics of the chunk's calls
-    ahead = calls(start, steps, length, unit, feed.most if feed else None)
+    ahead = calls_left()
     for (first, end), *fetched in feed.ahead(ahead) if feed else ((call,) for call in ahead):
-        state, metrics = make(state, first, end, *fetched)
+        last, metrics = compiled(end - first)(last, data, key, jnp.int32(first), *fetched)
         made.append(metrics)
         if end % length:
             continue
         metrics = _means(made)
-        if not all_finite((state, metrics)):
+        if not (all_finite(last) and all_finite(metrics)):
             name = type(component).__name__
             raise first_failure(name, unit, one, before, begin, end, seeds)
-        yield end, state, metrics
-        begin, before, made = end, state, []
+        yield end, last, metrics
+        begin, before, made = end, last, []
 
 
 def _means(made: list[Metrics]) -> Metrics:

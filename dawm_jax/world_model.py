@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.tree_util import Partial
 
 from dawm_jax.data.normalizer import NORMALIZERS
 from dawm_jax.data.windows import WindowSet
@@ -21,7 +22,7 @@ from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
 from dawm_jax.errors import require, require_choice
 from dawm_jax.leaves import norm
 from dawm_jax.networks.temporal_unet import TemporalUNet
-from dawm_jax.optimization import ModelSettings, gradient_step, untrained
+from dawm_jax.optimization import ModelSettings, gradient_step
 from dawm_jax.settings import (
     Count,
     CountOrZero,
@@ -103,17 +104,18 @@ class WorldModel(ModelSettings):
             "or 'minmax' for changes",
         )
 
-    def init(self, key: Array, windows: WindowSet) -> ModelState:
-        """A new model with normalizers fitted to `windows`."""
+    def new(self, key: Array, windows: WindowSet) -> Partial:
+        """What makes the state of a new model; its normalizers are fitted to `windows` at once."""
         codec = fit_codec(
             windows, self.observation_target, self.observation_normalizer, self.reward_normalizer
         )
-        one, seen = jnp.ones(1), jnp.ones(1, bool)
+        return Partial(self._new, key, codec, windows.episodes.action[:1])
+
+    def _new(self, key: Array, codec: WindowCodec, action: Array) -> ModelState:
         inputs = jnp.ones((1, self.horizon, codec.input_width))
-        action = windows.episodes.action[:1]
-        params, opt_state = untrained(
-            self._optimizer, self._network(codec.width), key, inputs, one, one, seen, action
-        )
+        one, seen = jnp.ones(1), jnp.ones(1, bool)
+        network = self._network(codec.width)
+        params, opt_state = self._untrained(network, key, inputs, one, one, seen, action)
         return ModelState(
             step=jnp.int32(0),
             params=params,

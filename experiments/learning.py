@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.streaming import StoredTransitions, TransitionStream
@@ -69,7 +70,7 @@ def train_learner(
     trained = run.train(
         stage,
         learner,
-        jax.jit(jax.vmap(learner.init, in_axes=(0, None)))(init_keys, run.statistics),
+        Partial(jax.vmap(learner.init, in_axes=(0, None)), init_keys, run.statistics),
         data,
         train_keys,
         save_every=config.evaluate_every,

@@ -29,9 +29,8 @@ def train_world_model(run: Run) -> Trained:
     init_key, train_key = jax.random.split(run.key("world_model"))
     split = [config.held_out, config.skip_truncated_tail]
     stage = run.stage("world_model", model, run.data_stage, extra=split)
-    state = model.init(init_key, windows)
-    every = config.checkpoint_every
-    return run.train(stage, model, state, windows, train_key, save_every=every)
+    new, every = model.new(init_key, windows), config.checkpoint_every
+    return run.train(stage, model, new, windows, train_key, save_every=every)
 
 
 @enough_memory("inverse_dynamics.batch_size or inverse_dynamics.hidden")
@@ -44,9 +43,8 @@ def _train_on_transitions(run: Run, name: str, model: Any) -> Trained:
     transitions = to_transitions(run.splits[0])
     init_key, train_key = jax.random.split(run.key(name))
     stage = run.stage(name, model, run.data_stage, extra=run.config.held_out)
-    state = model.init(init_key, transitions)
-    every = run.config.checkpoint_every
-    return run.train(stage, model, state, TransitionSet(transitions), train_key, save_every=every)
+    new, every = model.new(init_key, transitions), run.config.checkpoint_every
+    return run.train(stage, model, new, TransitionSet(transitions), train_key, save_every=every)
 
 
 @enough_memory("synthesis.chunk, measurement.windows or measurement.episodes")

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from dawm_jax.data.holdout import hold_out
@@ -73,7 +74,7 @@ class Run:
         self,
         stage: Stage,
         component: Component,
-        state: Any,
+        new: Partial,
         data: Data | Streamed,
         key: Array,
         *,
@@ -86,7 +87,7 @@ class Run:
             self.workdir,
             stage,
             component,
-            state,
+            new,
             data,
             key,
             chunk=chunk_length(self.config, component),

@@ -11,10 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from dawm_jax.errors import NonFiniteError, UserError
 from dawm_jax.feeding import Streamed
-from dawm_jax.mesh import SEED, Split, fetch, place
+from dawm_jax.mesh import SEED, Split, fetch, promised
+from dawm_jax.starting import made
 from dawm_jax.training import Component, Data, train
 from dawm_jax.types import Array
 from experiments import files
@@ -43,7 +45,7 @@ def train_stage(
     workdir: Path,
     stage: Stage,
     component: Component,
-    state: Any,
+    new: Partial,
     data: Data | Streamed,
     key: Array,
     *,
@@ -53,11 +55,12 @@ def train_stage(
     measure: Measure | None = None,
     profile: bool = False,
 ) -> Trained:
-    """Trains `component` from `state`, or from where an earlier run stopped, to its end.
+    """Trains `component` from a new state, or from where an earlier run stopped, to its end.
 
     It is trained on all devices and saved from them; what is measured and returned is on one.
 
     Args:
+        new: makes the state to start from.
         chunk: updates in one compiled call; after each the process can be stopped by a signal.
         save_every: updates between checkpoints.
         seeds: how many lead the axes of state and key, or None without such an axis.
@@ -70,7 +73,6 @@ def train_stage(
         Interrupted: a signal asked to stop; what was trained is saved.
     """
     mesh = training_mesh(seeds)
-    state = place(state, mesh, Split(SEED) if seeds else Split())
 
     def on_one_device(state: Any) -> Any:
         return state if mesh is None else jax.tree.map(jnp.asarray, fetch(state, mesh))
@@ -83,7 +85,10 @@ def train_stage(
         postponed() as asked,
         closing(_Kept(folder, stage, component.steps, save_every, measured)) as kept,
     ):
-        done, state = kept.restore(state)
+        done, state = kept.find(), new
+        if done:
+            split = Split(SEED) if seeds else Split()
+            state = kept.load(promised(jax.eval_shape(made, new), mesh, split))
         if profile:
             batched = seeds is not None
             trace_updates(
@@ -145,14 +150,17 @@ class _Kept:
         self.last.close()
         self.best.close()
 
-    def restore(self, template: Any) -> tuple[int, Any]:
-        """The updates and the state to go on from: the last sound ones, or 0 and `template`."""
+    def find(self) -> int:
+        """The updates of the last sound state, to go on from; 0 if there is none."""
         step = self.last.newest()
-        if step is None:
-            return 0, template
-        self.done, self.record = step, self.last.record(step)
-        self.record["curve"] += [p for p in on_first(self._points) if p["updates"] == step]
-        return step, self.last.load(step, template)
+        if step is not None:
+            self.done, self.record = step, self.last.record(step)
+            self.record["curve"] += [p for p in on_first(self._points) if p["updates"] == step]
+        return self.done
+
+    def load(self, template: Any) -> Any:
+        """The state that was found, in the form of `template`."""
+        return self.last.load(self.done, template)
 
     def due(self, done: int) -> bool:
         """Whether the state after `done` updates is one to save and measure."""

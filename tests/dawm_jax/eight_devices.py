@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from handmade import make_dataset, random_episode
+from jax.tree_util import Partial
 
 from dawm_jax import synthesis
 from dawm_jax.data import npz_columns
@@ -14,6 +15,7 @@ from dawm_jax.errors import UserError
 from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import LEARNERS, TD3BC, DataStatistics
 from dawm_jax.mesh import device_mesh
+from dawm_jax.starting import made
 from dawm_jax.synthesis import Synthesis, synthesize
 from dawm_jax.training import fit, jitted, train
 from dawm_jax.world_model import WorldModel
@@ -121,13 +123,15 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
 def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name):
     learner = LEARNERS[name](steps=4, hidden=(16,), batch_size=64)
     keys = jax.random.split(KEY, 4)
-    state = jax.vmap(learner.init, in_axes=(0, None))(keys, DataStatistics.of(dataset))
+    new = Partial(jax.vmap(learner.init, in_axes=(0, None)), keys, DataStatistics.of(dataset))
     data = TransitionSet(to_transitions(dataset))
-    one, eight = (
-        fit(learner, state, data, keys, seeds=True, mesh=mesh) for mesh in (None, device_mesh(4))
+    one, eight, beside = (
+        fit(learner, state, data, keys, seeds=True, mesh=mesh)
+        for state, mesh in ((made(new), None), (made(new), device_mesh(4)), (new, device_mesh(4)))
     )
     assert_close(one, eight)
-    assert shards(eight) == {(4, 1)}
+    jax.tree.map(np.testing.assert_array_equal, eight, beside)
+    assert shards(eight) == shards(beside) == {(4, 1)}
 
 
 def test_learners_on_transitions_in_a_file(dataset, tmp_path):
@@ -138,14 +142,14 @@ def test_learners_on_transitions_in_a_file(dataset, tmp_path):
     stored = StoredTransitions(columns, lambda action: action, memory=2**14)
     learner = TD3BC(steps=4, hidden=(8,), batch_size=16)
     keys = jax.random.split(KEY, 4)
-    state = jax.vmap(learner.init, in_axes=(0, None))(keys, DataStatistics.of(dataset))
+    new = Partial(jax.vmap(learner.init, in_axes=(0, None)), keys, DataStatistics.of(dataset))
     mesh = device_mesh(4)
     one, eight, streamed = (
-        fit(learner, state, data, keys, seeds=True, mesh=mesh)
-        for data, mesh in (
-            (TransitionSet(real, real), None),
-            (TransitionSet(real, real), mesh),
-            (TransitionStream(real, stored), mesh),
+        fit(learner, start, data, keys, seeds=True, mesh=mesh)
+        for start, data, mesh in (
+            (made(new), TransitionSet(real, real), None),
+            (made(new), TransitionSet(real, real), mesh),
+            (new, TransitionStream(real, stored), mesh),
         )
     )
     assert_close(one, streamed)

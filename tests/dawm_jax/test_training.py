@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import struct
 from handmade import make_dataset, random_episode
+from jax.tree_util import Partial
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
@@ -71,6 +72,17 @@ def test_each_call_has_its_own_randomness_and_metrics_are_means_over_the_chunk()
     assert updates == (6, 12)
     np.testing.assert_allclose(states, xs[[2, 5]], rtol=1e-5)
     np.testing.assert_allclose([m["x"] for m in metrics], xs.reshape(2, 3).mean(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("many", [{}, {"key": KEYS, "seeds": True}])
+def test_a_state_is_made_beside_the_program_that_is_called_with_it(many):
+    x, walks = jnp.zeros(3 if many else ()), (Walk(), Walk())
+    states = x, Partial(jnp.asarray, x)
+    ready, new = (
+        results(walk, state, chunk=6, **many) for walk, state in zip(walks, states, strict=True)
+    )
+    chex.assert_trees_all_equal(ready, new)
+    assert walks[0].traces == walks[1].traces  # the call finds the program that was compiled
 
 
 def test_seeds_are_trained_side_by_side():

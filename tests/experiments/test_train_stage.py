@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from jax.tree_util import Partial
 
 from dawm_jax.errors import UserError
 from experiments import files, training
@@ -46,16 +47,18 @@ class Walk:
         return {"x": x, "count": count}, {"loss": loss}
 
 
+def begin(x):
+    return {"x": x, "count": jnp.zeros(x.shape, jnp.int32)}
+
+
 def start(workdir, component=Walk(), seeds=None, **settings):
     """Trains the stage in chunks of 2 updates, saved every 4."""
-    state = {"x": jnp.float32(0.0), "count": jnp.int32(0)}
-    key = jax.random.key(5)
+    new, key = Partial(begin, jnp.zeros(seeds or ())), jax.random.key(5)
     if seeds:
-        state = jax.tree.map(lambda leaf: jnp.stack([leaf] * seeds), state)
         key = jax.random.split(key, seeds)
     data = Numbers(jnp.arange(-2.0, 3.0))
     settings = {"chunk": 2, "save_every": 4, "seeds": seeds, **settings}
-    return train_stage(workdir, STAGE, component, state, data, key, **settings)
+    return train_stage(workdir, STAGE, component, new, data, key, **settings)
 
 
 def folder(workdir):
