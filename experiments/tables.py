@@ -135,8 +135,10 @@ def _flags(report: dict[str, Any]) -> str:
 def provenance(results: dict[str, Any]) -> str:
     """Where a table's numbers come from."""
     versions = results["versions"]
+    machine = f"{versions['cpu_cores']} cores, {versions['platform']}"
+    if "processor" in results:  # of a benchmark
+        machine += f", {results['processor']}"
     return (
         f"Commit {(versions['commit'] or 'unknown')[:12]}, jax {versions['jax']}, mujoco "
-        f"{versions['mujoco']}, {versions['device']} ({versions['cpu_cores']} cores, "
-        f"{versions['platform']})."
+        f"{versions['mujoco']}, {versions['device']} ({machine})."
     )

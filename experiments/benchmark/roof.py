@@ -1,4 +1,7 @@
-"""The limits of the machine, measured: large matrix products, and a copy through memory."""
+"""The limits of the machine, measured: large matrix products, and a copy through memory.
+
+Of several accelerators each does so at the same time; a processor's cores share one.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,8 +9,10 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
+from dawm_jax.mesh import DATA, SEED, Split, place
 from experiments.benchmark.cases import ALIKE, COPY, PRODUCTS, Case, blocking, carrying
 from experiments.benchmark.scope import Scope
+from experiments.machine import training_mesh
 
 UNROLLED = 500  # products of a chain in one piece: more take long to compile
 
@@ -36,13 +41,16 @@ def _products(dtype: str, shapes: tuple[tuple[int, int], ...], flops: float) -> 
 
 
 def _chain(by: str, dtype: str, rows: int, width: int, flops: float) -> Case:
+    mesh = training_mesh(None)
+    rows *= mesh.size if mesh else 1
     one = 2.0 * rows * width * width
     pieces = max(1, round(flops / one / UNROLLED))
     each = max(1, round(flops / one / pieces))
     keys = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(keys[0], (rows, width), dtype)
+    x = place(jax.random.normal(keys[0], (rows, width), dtype), mesh, Split((SEED, DATA)))
     # Of norm-preserving scale, so that the chain neither overflows nor slows down on tiny numbers.
     w = jax.random.normal(keys[1], (width, width), dtype) / jnp.asarray(width, dtype) ** 0.5
+    w = place(w, mesh)
 
     @jax.jit
     def products(x: jax.Array, w: jax.Array) -> jax.Array:
@@ -65,12 +73,14 @@ def _chain(by: str, dtype: str, rows: int, width: int, flops: float) -> Case:
 
 @cache
 def _copy(size: int) -> Case:
-    """Reads and writes `size` bytes, in place, as the pages of a new array would cost extra."""
+    """Each device reads and writes `size` bytes, in place, as new pages would cost extra."""
+    mesh = training_mesh(None)
+    size *= mesh.size if mesh else 1
     step: Callable[[jax.Array], jax.Array] = jax.jit(lambda x: x + 1.0, donate_argnums=0)
     return Case(
         by=COPY,
         work={"bytes": 2.0 * size},
-        call=carrying(step, jnp.zeros(size // 4)),
+        call=carrying(step, place(jnp.zeros(size // 4), mesh, Split((SEED, DATA)))),
         settings={"copied": size},
         moved=2.0 * size,
     )

@@ -30,10 +30,11 @@ def reached(runs: list[dict[str, Any]]) -> str:
 
 
 def _machines(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs on the same devices as one: a bar may need the rows of several suites."""
-    found: dict[str, dict[str, Any]] = {}
+    """The runs on the same machine as one: a bar may need the rows of several suites."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for run in runs:
-        whole = found.setdefault(run["versions"]["device"], {**run, "rows": [], "exponents": {}})
+        machine = run["versions"]["device"], run["processor"]
+        whole = found.setdefault(machine, {**run, "rows": [], "exponents": {}})
         whole["rows"] += run["rows"]
         whole["exponents"] |= run["exponents"]
     return list(found.values())

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -198,7 +199,8 @@ def task():
 
 
 def on(device, rows):
-    return {"versions": {"device": device}, "exponents": {}, "rows": rows}
+    versions = {"device": device}
+    return {"versions": versions, "processor": "Xeon", "exponents": {}, "rows": rows}
 
 
 def test_a_whole_task_takes_the_time_of_its_stages(task):
@@ -213,8 +215,17 @@ def test_a_whole_task_takes_the_time_of_its_stages(task):
 def test_a_bar_may_need_several_files_of_a_machine(task):
     files = [on("1 x NVIDIA H200", task[:2]), on("1 x NVIDIA H200", task[2:])]
     assert "by its stages' rates | at most 600 | 212 | reached |" in reached(files)
-    files[1]["versions"] = {"device": "8 x NVIDIA H200"}
-    assert "whole task" not in reached(files)
+    for other in ({"versions": {"device": "8 x NVIDIA H200"}}, {"processor": "EPYC"}):
+        assert "whole task" not in reached([files[0], {**files[1], **other}])
+
+
+def test_on_several_accelerators_all_of_them_are_measured():
+    command = [sys.executable, "-m", "pytest", "-q", "-n0"]
+    command.append(str(Path(__file__).with_name("eight_accelerators.py")))
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def flops_of(function, *arguments):

@@ -12,6 +12,7 @@ import optax
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
+from dawm_jax.mesh import place
 from dawm_jax.training import Component, jitted, train_chunk
 from dawm_jax.world_model import ModelState
 from experiments.benchmark import flops, sizes
@@ -20,6 +21,7 @@ from experiments.benchmark.peers.process import peer, world_model_job
 from experiments.benchmark.random_data import ACTION, OBSERVATION, random_dataset
 from experiments.benchmark.roof import roofs
 from experiments.benchmark.scope import Options
+from experiments.machine import training_mesh
 
 FEWEST_STEPS, MOST_STEPS = 6, 200  # in a call: the first of them copies the state
 
@@ -115,8 +117,9 @@ def _scan(
     model: Any, data: Any, state: Any, steps: int, costs: dict[str, Any], precision: dict[str, str]
 ) -> Case:
     """Ours, as `dawm_jax.train` makes it: one compiled scan."""
-    chunk = jitted(train_chunk(model, steps))
-    key = jax.random.key(1)
+    mesh = training_mesh(None)
+    state, data, key = place((state, data, jax.random.key(1)), mesh)
+    chunk = jitted(train_chunk(model, steps, mesh))
 
     def step(state: Any) -> Any:
         return chunk(state, data, key, jnp.int32(0))[0]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.samplers import Sampling
+from dawm_jax.mesh import DATA, SEED, Mesh, Split, place
 from dawm_jax.types import Dataset, Transition
 from dawm_jax.world_model import ModelState, WorldModel
 from experiments import files, pool
@@ -79,7 +79,7 @@ def _started(model: WorldModel, options: Options) -> ModelState:
 
 
 def _sample(options: Options, setting: str, value: int, stack: ExitStack) -> Case:
-    """A batch of the small network, of another window length or width."""
+    """A batch of the first size's network, of another window length or width."""
     batch = options.scope.sampled[len(options.scope.sampled) // 2]
     model = sizes.world_model(options.sizes[0], **{setting: value})
     state = _started(model, options)
@@ -112,12 +112,11 @@ def _keep(folder: Path, made: Iterable[tuple[int, Transition]], dataset: Dataset
 
 def _devices(options: Options, count: int, stack: ExitStack) -> Case:
     """One batch shared by so many devices; the parameters are on each."""
-    mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
-    shared = NamedSharding(mesh, PartitionSpec("data"))
+    mesh = Mesh(np.array(jax.devices()[:count])[None], (SEED, DATA))
     model = sizes.world_model(NARROW)
-    state = jax.device_put(_started(model, options), NamedSharding(mesh, PartitionSpec()))
+    state = place(_started(model, options), mesh)
     batch = options.scope.sampled[-1] * len(jax.devices())
-    context, keys = jax.device_put(random_contexts(batch), shared)
+    context, keys = place(random_contexts(batch), mesh, Split(DATA))
     sample = jax.jit(model.sample)
     work = {"windows": batch}
     call = blocking(lambda: sample(state, context, keys))
