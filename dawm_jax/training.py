@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 
 from dawm_jax.errors import require
 from dawm_jax.failures import first_failure
-from dawm_jax.feeding import Call, Feed, Streamed, calls, step_keys
+from dawm_jax.feeding import Feed, Streamed, calls, step_keys
 from dawm_jax.leaves import all_finite
 from dawm_jax.mesh import DATA, SEED, Mesh, NamedSharding, Split, constrain, place, promised
 from dawm_jax.starting import made_beside
@@ -210,32 +210,28 @@ def train(
     if isinstance(data, Streamed):
         feed = Feed(data, component.batch_shape, unit, key, seeds, mesh)
 
-    def rows(call: Call) -> list[Any]:
-        return [feed.now(call)] if feed else []
-
     def one(state: State, done: int) -> tuple[State, Metrics]:
-        call = (done, done + unit)
-        state, metrics = compiled(unit)(state, data, key, jnp.int32(done), *rows(call))
+        rows = [feed.now((done, done + unit))] if feed else []
+        state, metrics = compiled(unit)(state, data, key, jnp.int32(done), *rows)
         return state, _means([metrics])
 
-    def calls_left() -> Iterator[Call]:
-        return calls(start, steps, length, unit, feed.most if feed else None)
-
     def first_call(shapes: State) -> Lowered:
-        call = next(calls_left())
-        numbers = data, key, jnp.int32(call[0]), *rows(call)
-        return compiled(call[1] - call[0]).lower(promised(shapes, mesh, split), *numbers)
+        first, end = next(calls(start, steps, length, unit, None))
+        shapes = promised(shapes, mesh, split)
+        return compiled(end - first).lower(shapes, data, key, jnp.int32(first))
 
     def check(shapes: State) -> Lowered:
         return all_finite.lower(promised(shapes, mesh, split))
 
-    if isinstance(state, Partial):
-        state = made_beside(state, first_call, check)
+    if isinstance(
+        state, Partial
+    ):  # the rows that a first call is given are not worth reading twice
+        state = made_beside(state, *([] if feed else [first_call]), check)
     # Not donated: what went wrong in a chunk is found from its start.
     begin, before = start, place(state, mesh, split)
     last = before
     made: list[Metrics] = []  # metrics of the chunk's calls
-    ahead = calls_left()
+    ahead = calls(start, steps, length, unit, feed.most if feed else None)
     for (first, end), *fetched in feed.ahead(ahead) if feed else ((call,) for call in ahead):
         last, metrics = compiled(end - first)(last, data, key, jnp.int32(first), *fetched)
         made.append(metrics)

@@ -11,6 +11,7 @@ LAYERS = [
     "dawm_jax.errors",
     "dawm_jax.settings",
     "dawm_jax.mesh",
+    "dawm_jax.starting",
     "dawm_jax.memory",
     "dawm_jax.scores",
     "dawm_jax.leaves",

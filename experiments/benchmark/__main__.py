@@ -18,14 +18,9 @@ from dawm_jax.errors import UserError
 from experiments import interruption
 from experiments.benchmark import campaign
 from experiments.benchmark.peers import environment
-from experiments.benchmark.scope import Options
 from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
-from experiments.benchmark.table import benchmark
-from experiments.files import write_json
 from experiments.machine import check_devices, check_writable, cores, share_cores
-
-RESULTS = Path(__file__).parents[1] / "results" / "benchmark"
 
 ASKED = flags.DEFINE_list("suites", list(SUITES), "What is measured.")
 MODELS = flags.DEFINE_list("sizes", [], f"Of {', '.join(SIZES)}; small,paper unless given.")
@@ -69,25 +64,13 @@ def main(argv: list[str]) -> None:
                 only=ONLY.value,
             )
             out = Path(OUT.value) if OUT.value else None
-            check_writable(out.parent if out else RESULTS)
-            measure(options, out)
+            check_writable(out.parent if out else campaign.RESULTS)
+            campaign.write(options, out)
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
         except interruption.Interrupted as stop:
             print("stopped: what is finished is written", file=sys.stderr)
             raise SystemExit(stop.status) from None
-
-
-def measure(options: Options, out: Path | None) -> None:
-    """Prints the table and writes the result file; after each suite, one that says unfinished."""
-    for results in campaign.run(options):
-        file = out or RESULTS / campaign.file_name(results)
-        unfinished = file.with_stem(f"{file.stem}-unfinished")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(unfinished, results)
-        print(f"{', '.join(results['seconds'])}: written to {unfinished}", flush=True)
-    unfinished.replace(file)
-    print(f"{benchmark([results])}\n\nwritten to {file}")
 
 
 if __name__ == "__main__":

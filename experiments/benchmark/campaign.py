@@ -20,9 +20,12 @@ from experiments.benchmark.scope import Options
 from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.suites.scale import exponent
+from experiments.benchmark.table import benchmark
+from experiments.files import write_json
 from experiments.machine import cores, enough_memory
 from experiments.versions import versions
 
+RESULTS = Path(__file__).parents[1] / "results" / "benchmark"
 USUAL_SIZES = ("small", "paper")
 
 
@@ -63,6 +66,27 @@ def asked(
         "a line that a run without it prints, as 'td3bc' or 'batch_size 256'",
     )
     return options
+
+
+def write(options: Options, out: Path | None) -> None:
+    """Measures what is asked for, writes the result file and prints the table.
+
+    After each suite it writes a file that says unfinished, which becomes the result at the end.
+
+    Args:
+        out: the result file; in `RESULTS`, named by machine and date, unless given.
+
+    Raises:
+        UserError: a peer is another function than ours.
+    """
+    for results in run(options):
+        file = out or RESULTS / file_name(results)
+        unfinished = file.with_stem(f"{file.stem}-unfinished")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(unfinished, results)
+        print(f"{', '.join(results['seconds'])}: written to {unfinished}", flush=True)
+    unfinished.replace(file)
+    print(f"{benchmark([results])}\n\nwritten to {file}")
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,6 @@ from dawm_jax.learners import IQL, TD3BC, DataStatistics
 from dawm_jax.networks import convolution, temporal_unet
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from experiments.benchmark import campaign, flops, measure, quiet
-from experiments.benchmark.__main__ import measure as measure_all
 from experiments.benchmark.bars import NETWORKS, bars
 from experiments.benchmark.cases import D3RLPY, OURS, PRODUCTS, ROOFS, Case, Group
 from experiments.benchmark.measure import Protocol
@@ -430,13 +429,13 @@ def test_a_stopped_benchmark_keeps_the_suites_before(monkeypatch, tmp_path, caps
     monkeypatch.setitem(SUITES, "data", groups_of("data", lambda stack: []))
     monkeypatch.setitem(SUITES, "scale", groups_of("scale", stopped))
     with pytest.raises(Interrupted):
-        measure_all(campaign.asked(("data", "scale"), (), **ALL), tmp_path / "found.json")
+        campaign.write(campaign.asked(("data", "scale"), (), **ALL), tmp_path / "found.json")
     assert [path.name for path in tmp_path.iterdir()] == ["found-unfinished.json"]
     kept = json.loads((tmp_path / "found-unfinished.json").read_text())
     assert set(kept["seconds"]) == {"data"}
     assert len(kept["notes"]) == 1
     assert "data: dropped large: out of memory: lower --sizes" in kept["notes"][0]
-    measure_all(campaign.asked(("data",), (), **ALL), tmp_path / "found.json")
+    campaign.write(campaign.asked(("data",), (), **ALL), tmp_path / "found.json")
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
 
 
