@@ -58,7 +58,7 @@ class InverseDynamics(ModelSettings):
         self, key: Array, observation: Normalizer, change: Normalizer, action: Array
     ) -> InverseDynamicsState:
         network = self._network(len(action))
-        inputs = jnp.zeros((1, observation.low.shape[-1] + change.low.shape[-1]))
+        inputs = jnp.zeros((1, len(observation.low) + len(change.low)))
         params, opt_state = self._untrained(network, key, inputs)
         return InverseDynamicsState(
             params=params,

@@ -39,7 +39,7 @@ def place(tree: Any, mesh: Mesh | None, split: Split = Split()) -> Any:  # noqa:
     return jax.device_put(tree, sharding)
 
 
-def promised(shapes: Any, mesh: Mesh | None, split: Split) -> Any:
+def placed_shapes(shapes: Any, mesh: Mesh | None, split: Split) -> Any:
     """The shapes of a tree's arrays once they are `place`d."""
     if mesh is None:
         return shapes

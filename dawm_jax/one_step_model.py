@@ -36,13 +36,13 @@ class OneStepModel(ModelSettings):
         """What makes the state of a new model; its normalizers are fitted to `transitions`."""
         observation, outcome = map(np.asarray, (transitions.observation, _outcome(transitions)))
         normalizers = fit_standard(observation), fit_standard(outcome)
-        return Partial(self._new, key, *normalizers, transitions.action[:1])
+        return Partial(self._new, key, *normalizers, transitions.action[0])
 
     def _new(
         self, key: Array, observation: Normalizer, outcome: Normalizer, action: Array
     ) -> OneStepState:
-        network = self._network(outcome.low.shape[-1])
-        inputs = jnp.concatenate([observation.low[None], action], axis=-1)
+        network = self._network(len(outcome.low))
+        inputs = jnp.zeros((1, len(observation.low) + len(action)))
         params, opt_state = self._untrained(network, key, inputs)
         return OneStepState(
             params=params, opt_state=opt_state, observation=observation, outcome=outcome

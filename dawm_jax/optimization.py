@@ -64,7 +64,7 @@ class ModelSettings:
         return made(self.new(key, data))
 
     def new(self, key: Array, data: Any) -> Partial:
-        """What makes the state of `init`, for a program to make it while others are compiled."""
+        """What makes the state of `init`, to be compiled beside the programs that use it."""
         raise NotImplementedError
 
     def _untrained(

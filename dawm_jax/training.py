@@ -14,7 +14,7 @@ from dawm_jax.errors import require
 from dawm_jax.failures import first_failure
 from dawm_jax.feeding import Feed, Streamed, calls, step_keys
 from dawm_jax.leaves import all_finite
-from dawm_jax.mesh import DATA, SEED, Mesh, NamedSharding, Split, constrain, place, promised
+from dawm_jax.mesh import DATA, SEED, Mesh, NamedSharding, Split, constrain, place, placed_shapes
 from dawm_jax.starting import made_beside
 from dawm_jax.types import Array
 
@@ -137,7 +137,7 @@ def _options() -> dict[str, bool]:
 
 def fit(
     component: Component,
-    state: State,
+    state: State | Partial,
     data: Data | Streamed,
     key: Array,
     *,
@@ -145,9 +145,8 @@ def fit(
     mesh: Mesh | None = None,
 ) -> State:
     """The state after all of `component.steps` updates; see `train`."""
-    for _, last, _ in train(component, state, data, key, seeds=seeds, mesh=mesh):
-        state = last
-    return state
+    *_, (_, last, _) = train(component, state, data, key, seeds=seeds, mesh=mesh)
+    return last
 
 
 def train(
@@ -165,7 +164,7 @@ def train(
 
     Args:
         state: the state to start from, or what makes it, which is done while the program of the
-            first call is compiled.
+            first call is compiled (with `Streamed` data, before).
         data: what batches are drawn from, or `Streamed` data, with results equal to the bit.
         key: one key, or with `seeds` one a seed.
         chunk: updates in one compiled call, a divisor of `component.steps`; all unless given. From
@@ -217,37 +216,37 @@ def train(
 
     def first_call(shapes: State) -> Lowered:
         first, end = next(calls(start, steps, length, unit, None))
-        shapes = promised(shapes, mesh, split)
+        shapes = placed_shapes(shapes, mesh, split)
         return compiled(end - first).lower(shapes, data, key, jnp.int32(first))
 
     def check(shapes: State) -> Lowered:
-        return all_finite.lower(promised(shapes, mesh, split))
+        return all_finite.lower(placed_shapes(shapes, mesh, split))
 
-    if isinstance(
-        state, Partial
-    ):  # the rows that a first call is given are not worth reading twice
-        state = made_beside(state, *([] if feed else [first_call]), check)
+    if isinstance(state, Partial):
+        # Of streamed data the first call is not compiled beside it: its rows would be read twice.
+        users = [check] if feed or start == steps else [first_call, check]
+        state = made_beside(state, *users)
     # Not donated: what went wrong in a chunk is found from its start.
     begin, before = start, place(state, mesh, split)
     last = before
-    made: list[Metrics] = []  # metrics of the chunk's calls
+    parts: list[Metrics] = []  # metrics of the chunk's calls
     ahead = calls(start, steps, length, unit, feed.most if feed else None)
     for (first, end), *fetched in feed.ahead(ahead) if feed else ((call,) for call in ahead):
         last, metrics = compiled(end - first)(last, data, key, jnp.int32(first), *fetched)
-        made.append(metrics)
+        parts.append(metrics)
         if end % length:
             continue
-        metrics = _means(made)
+        metrics = _means(parts)
         if not (all_finite(last) and all_finite(metrics)):
             name = type(component).__name__
             raise first_failure(name, unit, one, before, begin, end, seeds)
         yield end, last, metrics
-        begin, before, made = end, last, []
+        begin, before, parts = end, last, []
 
 
-def _means(made: list[Metrics]) -> Metrics:
+def _means(parts: list[Metrics]) -> Metrics:
     """Means over the steps, the last axis, of consecutive calls; however they were cut."""
-    return _mean(jax.tree.map(lambda *steps: jnp.concatenate(steps, axis=-1), *made))
+    return _mean(jax.tree.map(lambda *steps: jnp.concatenate(steps, axis=-1), *parts))
 
 
 @jax.jit

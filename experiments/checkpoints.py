@@ -57,9 +57,17 @@ class Checkpoints:
         return None
 
     def load(self, step: int, template: Any = None) -> Any:
-        """The state of a step, in the form of `template`, or without one as nested dicts."""
-        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # if others are not there
-        restore = ocp.args.StandardRestore(template, fallback_sharding=one)
+        """The state of a step, in the form of `template`, or without one as nested dicts.
+
+        What the template does not place is on one device, whatever it was saved from.
+        """
+        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+        def placed(leaf: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or one)
+
+        # The fallback is for devices that the step was saved from and that are not there.
+        restore = ocp.args.StandardRestore(jax.tree.map(placed, template), fallback_sharding=one)
         wanted = ocp.args.Composite(state=restore)
         return self.orbax.restore(self._folder(step), args=wanted)["state"]
 

@@ -18,7 +18,7 @@ from experiments.run import Run
 from experiments.sources import Source
 from experiments.training import Trained
 
-STEPS = 10  # of an evaluation, in a trace
+TRACED_STEPS = 10  # of an evaluation
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def train_learner(
         measure=episode_returns,
     )
     if run.profile and evaluator:
-        few = partial(episode_returns, trained.state, STEPS)
-        what = f"{STEPS} steps of all environments"
+        few = partial(episode_returns, trained.state, TRACED_STEPS)
+        what = f"{TRACED_STEPS} steps of all environments"
         trace(run.workdir, f"{stage.name}-evaluation", what, lambda: on_first(few))
     return Learned(name, source_name, trained)

@@ -71,10 +71,10 @@ def measure(
         settings = sized(run, stage.name, folder, states.world_model, states.inverse_dynamics)
         on_one_device = -(-settings.chunk // jax.device_count())
         if run.profile:
-            few = min(on_one_device, run.components.measurement.windows, len(windows.starts))
-            what = f"{few} windows imagined at once"
+            count = min(run.components.measurement.windows, len(windows.starts))
+            few = -(-count // -(-count // on_one_device))  # in each of the calls, as there
             again = partial(imagination.compare, run, states, windows, count=few)
-            trace(run.workdir, stage.name, what, again)
+            trace(run.workdir, stage.name, f"{few} windows imagined at once", again)
         compared = imagination.compare(run, states, windows, on_one_device)
         record = folder / "record.json"
 

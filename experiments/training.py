@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 
 from dawm_jax.errors import NonFiniteError, UserError
 from dawm_jax.feeding import Streamed
-from dawm_jax.mesh import SEED, Split, fetch, promised
+from dawm_jax.mesh import SEED, Split, fetch, placed_shapes
 from dawm_jax.starting import made
 from dawm_jax.training import Component, Data, train
 from dawm_jax.types import Array
@@ -88,7 +88,7 @@ def train_stage(
         done, state = kept.find(), new
         if done:
             split = Split(SEED) if seeds else Split()
-            state = kept.load(promised(jax.eval_shape(made, new), mesh, split))
+            state = kept.load(placed_shapes(jax.eval_shape(made, new), mesh, split))
         if profile:
             batched = seeds is not None
             trace_updates(

@@ -5,7 +5,8 @@
     python -m experiments.benchmark --suites=sampling,learners --sizes=paper --peers
 
 Prints a table and writes experiments/results/benchmark/<machine>-<date>.json, with the suites in
-its name unless all of them were measured. On a machine that does other things meanwhile, disturbed
+its name unless all of them were measured; after each suite, what there is until then, as
+<...>-unfinished.json. On a machine that does other things meanwhile, disturbed
 repetitions are thrown out and made again, a few times.
 """
 
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> None:
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
         except interruption.Interrupted as stop:
-            print("stopped: what is finished is written", file=sys.stderr)
+            print("stopped: finished suites are in the file that says so", file=sys.stderr)
             raise SystemExit(stop.status) from None
 
 

@@ -162,7 +162,7 @@ def _group(
 ) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         try:
-            with enough_memory("--sizes"):
+            with enough_memory("its sizes"):
                 cases = group.prepare(stack)
                 rows = measure(group, cases, options.protocol, deadline, say)
         except UserError as error:

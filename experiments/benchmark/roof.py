@@ -9,7 +9,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
-from dawm_jax.mesh import DATA, SEED, Split, place
+from dawm_jax.mesh import DATA, SEED, NamedSharding, Split, place
 from experiments.benchmark.cases import ALIKE, COPY, PRODUCTS, Case, blocking, carrying
 from experiments.benchmark.scope import Scope
 from experiments.machine import training_mesh
@@ -41,16 +41,15 @@ def _products(dtype: str, shapes: tuple[tuple[int, int], ...], flops: float) -> 
 
 
 def _chain(by: str, dtype: str, rows: int, width: int, flops: float) -> Case:
-    mesh = training_mesh(None)
-    rows *= mesh.size if mesh else 1
+    rows, flops = rows * devices(), flops * devices()
     one = 2.0 * rows * width * width
     pieces = max(1, round(flops / one / UNROLLED))
     each = max(1, round(flops / one / pieces))
     keys = jax.random.split(jax.random.key(0))
-    x = place(jax.random.normal(keys[0], (rows, width), dtype), mesh, Split((SEED, DATA)))
+    x = _split(lambda: jax.random.normal(keys[0], (rows, width), dtype))
     # Of norm-preserving scale, so that the chain neither overflows nor slows down on tiny numbers.
     w = jax.random.normal(keys[1], (width, width), dtype) / jnp.asarray(width, dtype) ** 0.5
-    w = place(w, mesh)
+    w = place(w, training_mesh(None))
 
     @jax.jit
     def products(x: jax.Array, w: jax.Array) -> jax.Array:
@@ -74,13 +73,24 @@ def _chain(by: str, dtype: str, rows: int, width: int, flops: float) -> Case:
 @cache
 def _copy(size: int) -> Case:
     """Each device reads and writes `size` bytes, in place, as new pages would cost extra."""
-    mesh = training_mesh(None)
-    size *= mesh.size if mesh else 1
+    size *= devices()
     step: Callable[[jax.Array], jax.Array] = jax.jit(lambda x: x + 1.0, donate_argnums=0)
     return Case(
         by=COPY,
         work={"bytes": 2.0 * size},
-        call=carrying(step, place(jnp.zeros(size // 4), mesh, Split((SEED, DATA)))),
+        call=carrying(step, _split(lambda: jnp.zeros(size // 4))),
         settings={"copied": size},
         moved=2.0 * size,
     )
+
+
+def devices() -> int:
+    """How many work together, each with the parameters of a model of its own."""
+    mesh = training_mesh(None)
+    return mesh.size if mesh else 1
+
+
+def _split(make: Callable[[], jax.Array]) -> jax.Array:
+    """An array whose rows are split over all devices, made where they are."""
+    mesh = training_mesh(None)
+    return jax.jit(make, out_shardings=mesh and NamedSharding(mesh, Split((SEED, DATA))))()

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import jax
@@ -44,3 +44,17 @@ def small_model(small_windows: WindowSet) -> Callable[..., tuple[WorldModel, Mod
         return model, state(observation_target)
 
     return make
+
+
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """The names of the programs that are compiled from now on, or read from a cache."""
+    names: list[str] = []
+
+    def listen(event: str, _: float, fun_name: str = "", **about) -> None:
+        if event.endswith("backend_compile_duration"):
+            names.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)

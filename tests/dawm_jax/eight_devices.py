@@ -120,7 +120,7 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
 
 
 @pytest.mark.parametrize("name", sorted(set(LEARNERS) - {"td3bc"}))
-def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name):
+def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name, compiled):
     learner = LEARNERS[name](steps=4, hidden=(16,), batch_size=64)
     keys = jax.random.split(KEY, 4)
     new = Partial(jax.vmap(learner.init, in_axes=(0, None)), keys, DataStatistics.of(dataset))
@@ -131,6 +131,8 @@ def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name):
     )
     assert_close(one, eight)
     jax.tree.map(np.testing.assert_array_equal, eight, beside)
+    chunks = [program for program in compiled if "all_seeds" in program or "on_mesh" in program]
+    assert len(chunks) == 3, compiled
     assert shards(eight) == shards(beside) == {(4, 1)}
 
 

@@ -434,7 +434,7 @@ def test_a_stopped_benchmark_keeps_the_suites_before(monkeypatch, tmp_path, caps
     kept = json.loads((tmp_path / "found-unfinished.json").read_text())
     assert set(kept["seconds"]) == {"data"}
     assert len(kept["notes"]) == 1
-    assert "data: dropped large: out of memory: lower --sizes" in kept["notes"][0]
+    assert "data: dropped large: out of memory: lower its sizes" in kept["notes"][0]
     campaign.write(campaign.asked(("data",), (), **ALL), tmp_path / "found.json")
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
 

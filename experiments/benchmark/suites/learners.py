@@ -11,7 +11,7 @@ import optax
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.learners import LEARNERS, DataStatistics
-from dawm_jax.mesh import SEED, Split, place
+from dawm_jax.mesh import DATA, SEED, Split, place
 from dawm_jax.training import jitted, over_seeds, train_chunk
 from experiments.benchmark import flops
 from experiments.benchmark.cases import D3RLPY, ONE_BY_ONE, OURS, Case, Group, Groups, carrying
@@ -74,6 +74,7 @@ def learner_case(
     mesh = training_mesh(None if seeds == 1 else seeds)
     state, key = place((state, key), mesh, Split() if seeds == 1 else Split(SEED))
     data = place(data, mesh)
+    copies = mesh.shape[DATA] if mesh else 1  # of the parameters
     chunk = train_chunk(learner, updates, mesh)
     chunk = jitted(chunk if seeds == 1 else over_seeds(chunk, mesh))
     return Case(
@@ -82,14 +83,15 @@ def learner_case(
         call=carrying(lambda state: chunk(state, data, key, jnp.int32(0))[0], state),
         settings={"seeds": seeds},
         flops=seeds * updates * flops_an_update(name, hidden),
-        moved=updates * flops.adam_bytes(_parameters_an_update(learner, state)),
+        moved=copies * updates * flops.adam_bytes(_parameters_an_update(learner, state)),
     )
 
 
 def _one_by_one(name: str, options: Options, updates: int) -> Case:
     learner = _learner(name, options.scope.hidden)
     unit = learner.updates_per_step
-    data, state, key = _start(learner, options.scope.transitions, seeds=1)
+    started = _start(learner, options.scope.transitions, seeds=1)
+    data, state, key = place(started, training_mesh(None))
     made = updates - updates % -unit
     return Case(
         by=ONE_BY_ONE,

@@ -19,7 +19,7 @@ from experiments.benchmark import flops, sizes
 from experiments.benchmark.cases import ONE_BY_ONE, OURS, TORCH, Case, Group, Groups, carrying
 from experiments.benchmark.peers.process import peer, world_model_job
 from experiments.benchmark.random_data import ACTION, OBSERVATION, random_dataset
-from experiments.benchmark.roof import roofs
+from experiments.benchmark.roof import devices, roofs
 from experiments.benchmark.scope import Options
 from experiments.machine import training_mesh
 
@@ -54,11 +54,11 @@ def fitted(size: str, transitions: int) -> tuple[WindowSet, ModelState]:
 def _world_model_cases(size: str, batch: int, options: Options, stack: ExitStack) -> list[Case]:
     scope = options.scope
     model = sizes.world_model(size, batch_size=batch)
-    windows, state = fitted(size, scope.transitions)
+    windows, state = place(fitted(size, scope.transitions), training_mesh(None))
     one = batch * flops.training(sizes.unet_layers(model, OBSERVATION, ACTION))
     steps = _steps(one, scope.flops_a_call)
     parameters = optax.tree.size(state.params)
-    moved = flops.adam_bytes(parameters, averaged=1.0 / model.ema_every)
+    moved = devices() * flops.adam_bytes(parameters, averaged=1.0 / model.ema_every)
     costs = {"unit": "windows", "size": batch, "flops": one, "moved": moved}
     cases = [
         _scan(model, windows, state, steps, costs, {}),
@@ -97,9 +97,9 @@ def _inverse_dynamics_cases(
     one = batch * flops.training(layers)
     steps = _steps(one, scope.flops_a_call)
     parameters = optax.tree.size(state.params)
-    moved = flops.adam_bytes(parameters)
+    moved = devices() * flops.adam_bytes(parameters)
     costs = {"unit": "transitions", "size": batch, "flops": one, "moved": moved}
-    data = TransitionSet(transitions)
+    data, state = place((TransitionSet(transitions), state), training_mesh(None))
     ours = _scan(model, data, state, steps, costs, {})
     return [
         ours,
@@ -117,9 +117,8 @@ def _scan(
     model: Any, data: Any, state: Any, steps: int, costs: dict[str, Any], precision: dict[str, str]
 ) -> Case:
     """Ours, as `dawm_jax.train` makes it: one compiled scan."""
-    mesh = training_mesh(None)
-    state, data, key = place((state, data, jax.random.key(1)), mesh)
-    chunk = jitted(train_chunk(model, steps, mesh))
+    chunk = jitted(train_chunk(model, steps, training_mesh(None)))
+    key = jax.random.key(1)
 
     def step(state: Any) -> Any:
         return chunk(state, data, key, jnp.int32(0))[0]
@@ -138,7 +137,7 @@ def one_at_a_time(
 ) -> Callable[[Any], Any]:
     """The peer of a scan: `updates` updates of a state, a jitted call for each step of them."""
     unit = component.updates_per_step
-    once = jax.jit(train_chunk(component, unit))
+    once = jax.jit(train_chunk(component, unit, training_mesh(None)))
 
     def step(state: Any) -> Any:
         for done in range(0, updates, unit):
