@@ -104,15 +104,20 @@ def compare_windows(
     size = min(count, len(windows.starts))
     picked = jax.random.permutation(pick_key, len(windows.starts))[:size]
     keys = jax.random.split(sample_key, size)
-    calls = -(-size // (chunk or size))
+    length = windows_a_call(size, chunk or size)
     # The last call is filled up with the first windows, so that all are of one length.
-    numbers = jnp.resize(jnp.arange(size), (calls, -(-size // calls)))
+    numbers = jnp.resize(jnp.arange(size), (-(-size // length), length))
     made = [
         _sample(world_model, state, windows.at(picked[rows]).context, keys[rows], sampling)
         for rows in numbers
     ]
     rollout = jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *jax.device_get(made))
     return jax.device_get(windows.at(picked)), rollout
+
+
+def windows_a_call(count: int, chunk: int) -> int:
+    """Windows of each call, where `count` take the fewest calls of at most `chunk`, all alike."""
+    return -(-count // -(-count // chunk))
 
 
 @partial(jax.jit, static_argnames=("world_model", "sampling"))

@@ -78,7 +78,7 @@ def train_learner(
         measure=episode_returns,
     )
     if run.profile and evaluator:
-        few = partial(episode_returns, trained.state, TRACED_STEPS)
+        few = partial(on_first, episode_returns, trained.state, TRACED_STEPS)
         what = f"{TRACED_STEPS} steps of all environments"
-        trace(run.workdir, f"{stage.name}-evaluation", what, lambda: on_first(few))
+        trace(run.workdir, f"{stage.name}-evaluation", what, few)
     return Learned(name, source_name, trained)

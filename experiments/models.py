@@ -10,6 +10,7 @@ import optax
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
+from dawm_jax.fidelity import windows_a_call
 from dawm_jax.types import Rollout, Window
 from experiments import files, imagination
 from experiments.machine import enough_memory
@@ -72,7 +73,7 @@ def measure(
         on_one_device = -(-settings.chunk // jax.device_count())
         if run.profile:
             count = min(run.components.measurement.windows, len(windows.starts))
-            few = -(-count // -(-count // on_one_device))  # in each of the calls, as there
+            few = windows_a_call(count, on_one_device)
             again = partial(imagination.compare, run, states, windows, count=few)
             trace(run.workdir, stage.name, f"{few} windows imagined at once", again)
         compared = imagination.compare(run, states, windows, on_one_device)

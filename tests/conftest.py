@@ -1,5 +1,8 @@
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import pytest
@@ -26,6 +29,20 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(tmp_path_factory.mktemp("minari")))
         yield collect("Hopper-v5", "medium-replay", 1_600, seed=1)
+
+
+@pytest.fixture
+def run_on_eight_devices() -> Callable[[Path], subprocess.CompletedProcess[str]]:
+    """Runs the tests of a file in a process with eight simulated devices."""
+    fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    flags = f"--xla_force_host_platform_device_count=8 {fast}"
+
+    def run(path: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "-q", "-n0", str(path)]
+        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    return run
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def _copy(size: int) -> Case:
 
 
 def devices() -> int:
-    """How many work together, each with the parameters of a model of its own."""
+    """How many share the batches of one model, each with all of its parameters."""
     mesh = training_mesh(None)
     return mesh.size if mesh else 1
 

@@ -76,15 +76,14 @@ def test_each_call_has_its_own_randomness_and_metrics_are_means_over_the_chunk()
 
 @pytest.mark.parametrize("many", [{}, {"key": KEYS, "seeds": True}])
 def test_a_state_is_made_beside_the_program_that_is_called_with_it(many, compiled):
-    x, walks, names = jnp.zeros(3 if many else ()), (Walk(), Walk()), []
+    x, walks, found = jnp.zeros(3 if many else ()), (Walk(), Walk()), []
     states = x, Partial(jnp.asarray, x)
     for walk, state in zip(walks, states, strict=True):
-        names.append(results(walk, state, chunk=6, **many))
-        names.append([name for name in compiled if "chunk" in name or "all_seeds" in name])
         compiled.clear()
-    ready, once, new, once_too = names
-    chex.assert_trees_all_equal(ready, new)
-    assert len(once) == len(once_too) == 1  # the call finds the program that was compiled
+        found.append(results(walk, state, chunk=6, **many))
+        # The call finds the program that was compiled.
+        assert len([name for name in compiled if "chunk" in name or "all_seeds" in name]) == 1
+    chex.assert_trees_all_equal(*found)
     assert walks[0].traces == walks[1].traces
 
 

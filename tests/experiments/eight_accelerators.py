@@ -34,15 +34,16 @@ def outputs(monkeypatch):
 
 
 def prepared(suite, name, options):
-    """The cases of a group; of those by the same the first."""
+    """The cases of a group."""
     [group] = [group for group in SUITES[suite](options) if name in str(group)]
     with ExitStack() as stack:
-        return {case.by: case for case in reversed(group.prepare(stack))}
+        return group.prepare(stack)
 
 
 @pytest.mark.parametrize(("suite", "name"), [("world_model", "step"), ("learners", "td3bc")])
 def test_ours_and_the_roofs_are_of_all_devices(suite, name, options, outputs):
-    cases = prepared(suite, name, options)
+    # Of several by the same, the first.
+    cases = {case.by: case for case in reversed(prepared(suite, name, options))}
     assert cases[PRODUCTS].flops == 8 * 2.0 * 64 * 32 * 32
     assert cases[COPY].moved == 8 * 2.0 * 2**10
     if suite == "learners":
@@ -57,9 +58,7 @@ def test_ours_and_the_roofs_are_of_all_devices(suite, name, options, outputs):
 
 
 def test_a_batch_is_shared_by_one_to_eight_devices(options, outputs):
-    [group] = [group for group in SUITES["scale"](options) if "devices" in str(group)]
-    with ExitStack() as stack:
-        cases = group.prepare(stack)
+    cases = prepared("scale", "devices", options)
     assert [case.settings["devices"] for case in cases] == [1, 2, 4, 8]
     assert len({case.work["windows"] for case in cases}) == 1
     outputs.clear()

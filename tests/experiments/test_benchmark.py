@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -218,12 +217,8 @@ def test_a_bar_may_need_several_files_of_a_machine(task):
         assert "whole task" not in reached([files[0], {**files[1], **other}])
 
 
-def test_on_several_accelerators_all_of_them_are_measured():
-    command = [sys.executable, "-m", "pytest", "-q", "-n0"]
-    command.append(str(Path(__file__).with_name("eight_accelerators.py")))
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+def test_on_several_accelerators_all_of_them_are_measured(run_on_eight_devices):
+    done = run_on_eight_devices(Path(__file__).with_name("eight_accelerators.py"))
     assert done.returncode == 0, done.stdout
 
 
