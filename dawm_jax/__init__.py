@@ -4,18 +4,18 @@ The walk: `load` a data set, `fit` a `WorldModel` to its windows and `InverseDyn
 transitions, `synthesize` new transitions, `fit` a learner to both, `act`.
 """
 
+from dawm_jax.data.formats.minari import load
 from dawm_jax.data.holdout import hold_out
-from dawm_jax.data.minari_source import load
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.errors import UserError
-from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import BC, IQL, LEARNERS, TD3BC, DataStatistics
-from dawm_jax.mesh import device_mesh
-from dawm_jax.synthesis import Synthesis, synthesize
-from dawm_jax.training import fit, train
+from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.window_diffusion import WorldModel
+from dawm_jax.sources.generate import Synthesis, synthesize
+from dawm_jax.training.devices import device_mesh
+from dawm_jax.training.loop import fit, train
 from dawm_jax.types import Context, Dataset, Episodes, Rollout, Transition, Window
-from dawm_jax.world_model import WorldModel
 
 __version__ = "0.1.0"
 

@@ -9,6 +9,10 @@ class UserError(ValueError):
     """Says what was given, what was expected, and what to do. Shown without a traceback."""
 
 
+class DatasetError(UserError):
+    """A data set cannot be found or used; the message says what to do."""
+
+
 class NonFiniteError(UserError, FloatingPointError):
     """Training left the finite numbers. Carries the last good state and the updates it has had."""
 

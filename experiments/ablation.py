@@ -40,11 +40,12 @@ SAMPLED = {  # of the first, which is not trained again
 def ablate(config: ConfigDict, workdir: Path, out: Path, profile: bool = False) -> None:
     """Trains and measures each kind, and writes the file of the results, `out`."""
     # Here, because the processes that record data import this module and need none of it.
-    from experiments import models, pipeline
-    from experiments.files import write_json
-    from experiments.processes import on_first
-    from experiments.tables import ablation
-    from experiments.versions import versions
+    from experiments import pipeline
+    from experiments.reporting.tables import ablation
+    from experiments.stages import models
+    from experiments.store.files import write_json
+    from experiments.system.processes import on_first
+    from experiments.system.provenance import versions
 
     rows = []
     for name, changes in {**TRAINED, **SAMPLED}.items():

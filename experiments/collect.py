@@ -10,9 +10,9 @@ import sys
 from absl import app, flags
 
 from dawm_jax.errors import UserError
-from experiments import interruption
-from experiments.behaviors import QUALITIES, ROBOTS
-from experiments.recording import collect
+from experiments.simulation.behaviors import QUALITIES, ROBOTS
+from experiments.simulation.recording import collect
+from experiments.system import signals
 
 ENV = flags.DEFINE_enum("env", None, sorted(ROBOTS), "Gymnasium environment.", required=True)
 QUALITY = flags.DEFINE_enum("quality", "medium-replay", sorted(QUALITIES), "Which policies act.")
@@ -24,12 +24,12 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a data set of the sam
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    with interruption.handled():
+    with signals.handled():
         try:
             name = collect(ENV.value, QUALITY.value, STEPS.value, SEED.value, OVERWRITE.value)
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
-        except interruption.Interrupted as stop:
+        except signals.Interrupted as stop:
             print("stopped: nothing is recorded; the same command begins again", file=sys.stderr)
             raise SystemExit(stop.status) from None
     print(f"recorded {name}: {STEPS.value} steps")

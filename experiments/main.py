@@ -13,8 +13,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from experiments import interruption
-from experiments.config_files import check, explain
+from experiments.run.config_errors import check, explain
+from experiments.system import signals
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of settings.", lock_config=True)
 WORKDIR = flags.DEFINE_string(
@@ -61,7 +61,7 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
     filename = config_flags.get_config_filename(flags.FLAGS["config"])
     name = Path(filename.split(":")[0]).stem  # what follows a colon is the config's argument
     workdir = WORKDIR.value or f"runs/{name}/{CONFIG.value.dataset.replace('/', '-')}"
-    with interruption.handled():
+    with signals.handled():
         # Here, because the processes that record data import this module and need none of it.
         from dawm_jax.errors import UserError
 
@@ -71,7 +71,7 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
             if DEBUG.value:
                 raise
             raise SystemExit(f"error: {error}") from None
-        except interruption.Interrupted as stop:
+        except signals.Interrupted as stop:
             kept = stop.kept or "what is finished"
             print(
                 f"stopped: {kept} is kept in {workdir}; the same command goes on", file=sys.stderr
@@ -81,7 +81,7 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
 
 def _walk_together(walk: Callable[[ConfigDict, Path], object], workdir: Path) -> None:
     """Calls `walk` in every process, once they have found each other; the first one prints."""
-    from experiments import machine, processes  # as above
+    from experiments.system import machine, processes
 
     several = processes.join(COORDINATOR.value, PROCESSES.value, PROCESS.value, DISTRIBUTED.value)
     if not several:
@@ -89,7 +89,7 @@ def _walk_together(walk: Callable[[ConfigDict, Path], object], workdir: Path) ->
         return
     machine.check_devices()
     # They stop where they agree to, and no one of them alone.
-    with interruption.postponed(), ExitStack() as stack:
+    with signals.postponed(), ExitStack() as stack:
         if not processes.is_first():
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         walk(CONFIG.value, workdir)

@@ -10,26 +10,27 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dawm_jax.data.minari_source import load
+from dawm_jax.data.formats.minari import load
 from dawm_jax.errors import require, require_choice
-from experiments import profiling, report
-from experiments.components import build, names
-from experiments.disk import disk_errors_explained
-from experiments.environments import make_evaluator
-from experiments.files import write_json
-from experiments.learning import train_learner
-from experiments.machine import (
+from experiments.reporting import results as report
+from experiments.run.config import build, names
+from experiments.run.context import Run
+from experiments.simulation.evaluator import make_evaluator
+from experiments.simulation.recording import collect_missing
+from experiments.stages.learn import train_learner
+from experiments.stages.sources import SOURCES
+from experiments.store.files import write_json
+from experiments.system import tracing as profiling
+from experiments.system.disk_errors import disk_errors_explained
+from experiments.system.machine import (
     check_devices,
     check_writable,
     enough_memory,
     keep_compiled,
     share_cores,
 )
-from experiments.processes import after_first, anywhere, on_first
-from experiments.recording import collect_missing
-from experiments.run import Run
-from experiments.sources import SOURCES
-from experiments.versions import versions
+from experiments.system.processes import after_first, anywhere, on_first
+from experiments.system.provenance import versions
 
 
 def run(config: ConfigDict, workdir: Path, profile: bool = False) -> dict[str, Any]:

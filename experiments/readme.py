@@ -7,8 +7,8 @@ import json
 import re
 from pathlib import Path
 
-from experiments import tables
 from experiments.benchmark.table import reached, rows
+from experiments.reporting import tables
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/limits.md")

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from dawm_jax.networks import convolution
-from experiments.recording import collect
+from experiments.simulation.recording import collect
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,8 +6,10 @@ from math import prod
 
 import numpy as np
 
-from dawm_jax.data.minari_files import FIELDS, DatasetError, Fields
+from dawm_jax.errors import DatasetError
 
+FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
+Fields = dict[str, np.ndarray]  # of one episode, as they are stored
 LARGEST = 1e15  # of a value: the squares and sums of larger ones overflow float32
 MEND = "mend the episode, or leave it out of the data set"
 

@@ -9,7 +9,7 @@ from flax import struct
 
 from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics
 from dawm_jax.networks.actor_critic import DeterministicPolicy
-from dawm_jax.optimization import gradient_step
+from dawm_jax.training.optimizer import gradient_step
 from dawm_jax.types import Array, Transition
 
 

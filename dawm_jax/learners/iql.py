@@ -16,8 +16,8 @@ from dawm_jax.learners.protocol import (
     twin_loss,
 )
 from dawm_jax.networks.actor_critic import GaussianPolicy, TwinCritic, Value
-from dawm_jax.optimization import gradient_step
 from dawm_jax.settings import Between, Factor, Positive
+from dawm_jax.training.optimizer import gradient_step
 from dawm_jax.types import Array, Transition
 
 MAX_WEIGHT = 100.0

@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from dawm_jax.settings import BatchSize, Count, LearningRate, Width, check_settings
-from dawm_jax.training import Component, Metrics
+from dawm_jax.training.loop import Component, Metrics
 from dawm_jax.types import Array, Dataset, Transition
 
 

@@ -15,8 +15,8 @@ from dawm_jax.learners.protocol import (
     twin_loss,
 )
 from dawm_jax.networks.actor_critic import DeterministicPolicy, TwinCritic
-from dawm_jax.optimization import gradient_step
 from dawm_jax.settings import Factor, Few, NotNegative, Positive
+from dawm_jax.training.optimizer import gradient_step
 from dawm_jax.types import Array, Transition
 
 

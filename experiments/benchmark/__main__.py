@@ -16,12 +16,12 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from dawm_jax.errors import UserError
-from experiments import interruption
 from experiments.benchmark import campaign
 from experiments.benchmark.peers import environment
 from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
-from experiments.machine import check_devices, check_writable, cores, share_cores
+from experiments.system import signals
+from experiments.system.machine import check_devices, check_writable, cores, share_cores
 
 ASKED = flags.DEFINE_list("suites", list(SUITES), "What is measured.")
 MODELS = flags.DEFINE_list("sizes", [], f"Of {', '.join(SIZES)}; small,paper unless given.")
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.ERROR)
-    with interruption.handled():
+    with signals.handled():
         try:
             if SETUP.value:
                 environment.set_up(peers_folder())
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
             campaign.write(options, out)
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
-        except interruption.Interrupted as stop:
+        except signals.Interrupted as stop:
             print("stopped: finished suites are in the file that says so", file=sys.stderr)
             raise SystemExit(stop.status) from None
 

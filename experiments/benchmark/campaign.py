@@ -21,9 +21,9 @@ from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.suites.scale import exponent
 from experiments.benchmark.table import benchmark
-from experiments.files import write_json
-from experiments.machine import cores, enough_memory
-from experiments.versions import versions
+from experiments.store.files import write_json
+from experiments.system.machine import cores, enough_memory
+from experiments.system.provenance import versions
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmark"
 USUAL_SIZES = ("small", "paper")

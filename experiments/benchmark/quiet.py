@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.machine import cores
+from experiments.system.machine import cores
 
 TICK = os.sysconf("SC_CLK_TCK")
 SHARE = 0.03  # of the cores' time that others may take

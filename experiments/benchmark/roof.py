@@ -9,10 +9,10 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
-from dawm_jax.mesh import DATA, SEED, NamedSharding, Split, place
+from dawm_jax.training.devices import DATA, SEED, NamedSharding, Split, place
 from experiments.benchmark.cases import ALIKE, COPY, PRODUCTS, Case, blocking, carrying
 from experiments.benchmark.scope import Scope
-from experiments.machine import training_mesh
+from experiments.system.machine import training_mesh
 
 UNROLLED = 500  # products of a chain in one piece: more take long to compile
 

@@ -4,10 +4,10 @@ from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
-from dawm_jax.world_model import WorldModel
+from dawm_jax.models.window_diffusion import WorldModel
 from experiments.benchmark import flops
-from experiments.components import Components, build
 from experiments.configs import paper, small, tiny
+from experiments.run.config import Components, build
 
 SIZES = {"tiny": tiny, "small": small, "paper": paper}
 PRECISION = "compute_dtype"  # the setting of a model that computes in another dtype

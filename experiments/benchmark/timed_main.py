@@ -27,7 +27,9 @@ def main() -> None:
             facts["compiling"] += seconds
 
     monitoring.register_event_duration_secs_listener(on_event)
-    from experiments.metrics import StageMetrics  # what each chunk of training steps is told to
+    from experiments.store.metrics import (
+        StageMetrics,  # what each chunk of training steps is told to
+    )
 
     write = StageMetrics.write
 

@@ -22,12 +22,12 @@ from typing import get_args, get_type_hints
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from dawm_jax.inverse_dynamics import InverseDynamics
 from dawm_jax.learners import LEARNERS
-from dawm_jax.one_step_model import OneStepModel
-from dawm_jax.synthesis import Synthesis
-from dawm_jax.world_model import WorldModel
-from experiments.components import Measurement
+from dawm_jax.models.dynamics import OneStepModel
+from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.window_diffusion import WorldModel
+from dawm_jax.sources.generate import Synthesis
+from experiments.run.config import Measurement
 
 
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:

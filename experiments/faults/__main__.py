@@ -14,8 +14,8 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from experiments.faults.trials import Campaign
-from experiments.files import write_json
-from experiments.versions import versions
+from experiments.store.files import write_json
+from experiments.system.provenance import versions
 
 KILLS = flags.DEFINE_integer("kills", 50, "SIGKILLs, five in a run.", lower_bound=0)
 DAMAGES = flags.DEFINE_integer("damages", 12, "Files damaged.", lower_bound=0)

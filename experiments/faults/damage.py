@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments.files import seal_of
+from experiments.store.files import seal_of
 
 
 def newest_files(workdir: Path) -> list[Path]:

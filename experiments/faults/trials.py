@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments.comparison import differences, results_of
+from experiments.faults.comparison import differences, results_of
 from experiments.faults.damage import damage_one, empty_steps, newest_files, size_of, small_disk
 from experiments.faults.program import Program
 

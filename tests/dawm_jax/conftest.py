@@ -7,8 +7,8 @@ import pytest
 from handmade import make_dataset, random_episode
 
 from dawm_jax.data.windows import WindowSet
+from dawm_jax.models.window_diffusion import ModelState, WorldModel
 from dawm_jax.types import Dataset
-from dawm_jax.world_model import ModelState, WorldModel
 
 SMALL = {"horizon": 4, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
 

@@ -9,7 +9,7 @@ import pytest
 from gymnasium.spaces import Box
 from hypothesis import strategies as st
 
-from dawm_jax.data import minari_source
+from dawm_jax.data.formats import minari as minari_source
 from dawm_jax.types import Dataset
 
 

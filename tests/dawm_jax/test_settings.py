@@ -5,6 +5,7 @@ import pytest
 
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import UserError
+from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.settings import (
     Between,
     Count,
@@ -16,7 +17,6 @@ from dawm_jax.settings import (
     check_settings,
     check_value,
 )
-from dawm_jax.world_model import WorldModel
 
 NAN, INF = float("nan"), float("inf")
 

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import jax
-from test_train_stage import Walk, returns_of, start
+from toy_stage import Walk, returns_of, start
 
 from dawm_jax.errors import UserError
-from experiments import processes, training
-from experiments.interruption import Interrupted, handled, postponed
+from experiments.stages import train as training
+from experiments.system import processes
+from experiments.system.signals import Interrupted, handled, postponed
 
 place, folder, updates, hit = [*sys.argv[1:], ""][:4]
 number = 0

@@ -3,8 +3,9 @@ from copy import deepcopy
 
 import pytest
 
-from experiments import ablation, tables
-from experiments.components import build
+from experiments import ablation
+from experiments.reporting import tables
+from experiments.run.config import build
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ import pytest
 
 from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.errors import UserError
-from dawm_jax.scores import normalized_score
-from experiments import pipeline, run, training
-from experiments.comparison import without_timings
+from dawm_jax.evaluation.scores import normalized_score
+from experiments import pipeline
+from experiments.faults.comparison import without_timings
+from experiments.run import context as run
+from experiments.stages import train as training
 
 
 def test_results_keep_the_contract(finished):
@@ -252,7 +254,7 @@ def test_environments_are_closed_even_after_an_error(config, tmp_path, monkeypat
     monkeypatch.setattr(pipeline, "train_learner", failing)
     closed = []
     monkeypatch.setattr(
-        "experiments.environments.Evaluator.close", lambda this: closed.append(this)
+        "experiments.simulation.evaluator.Evaluator.close", lambda this: closed.append(this)
     )
     config.sources = ("real",)
     with pytest.raises(UserError, match="failed"):

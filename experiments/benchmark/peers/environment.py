@@ -12,7 +12,7 @@ import jax
 
 from dawm_jax.errors import UserError, require
 from experiments.benchmark.scope import Peers
-from experiments.machine import check_writable
+from experiments.system.machine import check_writable
 
 PINS = ("torch==2.13.0", "d3rlpy==2.8.1")
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 
 from dawm_jax.errors import UserError
-from dawm_jax.world_model import WorldModel
+from dawm_jax.models.window_diffusion import WorldModel
 from experiments.benchmark.cases import Case
 from experiments.benchmark.peers.environment import python_of
 from experiments.benchmark.random_data import ACTION, OBSERVATION
-from experiments.machine import cores
+from experiments.system.machine import cores
 
 ROOT = Path(__file__).parents[3]
 MODULE = "experiments.benchmark.peers.worker"

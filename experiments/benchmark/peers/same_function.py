@@ -17,10 +17,10 @@ from flax.traverse_util import flatten_dict
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import require
+from dawm_jax.models.window_codec import WindowCodec
+from dawm_jax.models.window_diffusion import ModelState, WorldModel
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from dawm_jax.types import Context, Rollout
-from dawm_jax.window_codec import WindowCodec
-from dawm_jax.world_model import ModelState, WorldModel
 from experiments.benchmark.peers.process import started, world_model_job
 from experiments.benchmark.random_data import random_dataset
 

@@ -1,4 +1,4 @@
-"""Sampling from and training the PyTorch U-Net, by the algorithms of `dawm_jax.world_model`.
+"""Sampling from and training the PyTorch U-Net, by the algorithms of the JAX world model.
 
 All in the normalized channels of a window, observations first: normalizers are left out.
 """

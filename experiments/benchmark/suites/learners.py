@@ -11,8 +11,8 @@ import optax
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.learners import LEARNERS, DataStatistics
-from dawm_jax.mesh import DATA, SEED, Split, place
-from dawm_jax.training import jitted, over_seeds, train_chunk
+from dawm_jax.training.devices import DATA, SEED, Split, place
+from dawm_jax.training.loop import jitted, over_seeds, train_chunk
 from experiments.benchmark import flops
 from experiments.benchmark.cases import D3RLPY, ONE_BY_ONE, OURS, Case, Group, Groups, carrying
 from experiments.benchmark.peers.process import peer
@@ -20,7 +20,7 @@ from experiments.benchmark.random_data import ACTION, OBSERVATION, random_datase
 from experiments.benchmark.roof import roofs
 from experiments.benchmark.scope import Options
 from experiments.benchmark.suites.models import one_at_a_time
-from experiments.machine import training_mesh
+from experiments.system.machine import training_mesh
 
 BATCH = 256
 NAMES = ("td3bc", "iql")

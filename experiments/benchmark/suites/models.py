@@ -12,16 +12,16 @@ import optax
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
-from dawm_jax.mesh import place
-from dawm_jax.training import Component, jitted, train_chunk
-from dawm_jax.world_model import ModelState
+from dawm_jax.models.window_diffusion import ModelState
+from dawm_jax.training.devices import place
+from dawm_jax.training.loop import Component, jitted, train_chunk
 from experiments.benchmark import flops, sizes
 from experiments.benchmark.cases import ONE_BY_ONE, OURS, TORCH, Case, Group, Groups, carrying
 from experiments.benchmark.peers.process import peer, world_model_job
 from experiments.benchmark.random_data import ACTION, OBSERVATION, random_dataset
 from experiments.benchmark.roof import devices, roofs
 from experiments.benchmark.scope import Options
-from experiments.machine import training_mesh
+from experiments.system.machine import training_mesh
 
 FEWEST_STEPS, MOST_STEPS = 6, 200  # in a call: the first of them copies the state
 

@@ -16,7 +16,7 @@ from dawm_jax.errors import UserError
 from experiments.benchmark.cases import FIRST_STEP, OURS, Case, Group, Groups
 from experiments.benchmark.random_data import environment
 from experiments.benchmark.scope import Options
-from experiments.recording import collect
+from experiments.simulation.recording import collect
 
 ROOT = Path(__file__).parents[3]
 CONFIG = "experiments/configs/quickstart.py"

@@ -11,11 +11,11 @@ import jax
 
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.diffusion.samplers import Sampling
-from dawm_jax.inverse_dynamics import InverseDynamics
-from dawm_jax.mesh import DATA, SEED, Split, device_mesh, place
-from dawm_jax.synthesis import Synthesis, synthesize_parts
+from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.window_diffusion import ModelState, WorldModel
+from dawm_jax.sources.generate import Synthesis, synthesize_parts
+from dawm_jax.training.devices import DATA, SEED, Split, device_mesh, place
 from dawm_jax.types import Dataset, Transition
-from dawm_jax.world_model import ModelState, WorldModel
 from experiments.benchmark import flops, sizes
 from experiments.benchmark.cases import OURS, TORCH, Case, Group, Groups, blocking
 from experiments.benchmark.peers.process import peer, world_model_job

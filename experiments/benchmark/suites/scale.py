@@ -11,10 +11,9 @@ import numpy as np
 
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.samplers import Sampling
-from dawm_jax.mesh import DATA, SEED, Mesh, Split, place
+from dawm_jax.models.window_diffusion import ModelState, WorldModel
+from dawm_jax.training.devices import DATA, SEED, Mesh, Split, place
 from dawm_jax.types import Dataset, Transition
-from dawm_jax.world_model import ModelState, WorldModel
-from experiments import files, pool
 from experiments.benchmark import sizes
 from experiments.benchmark.cases import OURS, Case, Group, Groups, blocking
 from experiments.benchmark.random_data import random_contexts, random_dataset
@@ -22,6 +21,8 @@ from experiments.benchmark.scope import Options
 from experiments.benchmark.suites.data import load_cases
 from experiments.benchmark.suites.learners import learner_case
 from experiments.benchmark.suites.sampling import sample_case, synthesis_case
+from experiments.store import files
+from experiments.store import transitions as pool
 
 NARROW = "tiny"  # so that many transitions take little time
 ROWS = 10_000  # of random data that models are made for, at most

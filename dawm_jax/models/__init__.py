@@ -1,0 +1,1 @@
+"""Models of the data: what sources train."""

@@ -1,0 +1,1 @@
+"""Sources of transitions, by name."""

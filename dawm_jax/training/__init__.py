@@ -1,0 +1,1 @@
+"""Training: one compiled loop, its devices, its data and its optimizer."""

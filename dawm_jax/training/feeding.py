@@ -1,0 +1,117 @@
+"""Data too large for the device: what a compiled call takes of them is fetched during the last one.
+
+Which rows that is, is drawn on the device, from the keys that the call itself uses; they are
+gathered on the host by a thread, and given to the call.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, pairwise
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dawm_jax.training.devices import SEED, Mesh, NamedSharding, Split, place
+from dawm_jax.types import Array
+
+Call = tuple[int, int]  # numbers of its first update and of the one after its last
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """What batches are drawn from, of which a part stays on the host."""
+
+    def index(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Which rows of that part a batch of leading dimensions `shape` takes."""
+
+    def fetch(self, index: np.ndarray) -> Any:
+        """Those rows, in arrays that begin with the dimensions of `index`."""
+
+    def rows_at_once(self) -> int:
+        """How many rows one call may be given."""
+
+    def sample(self, key: Array, shape: tuple[int, ...], fetched: Any) -> Any:
+        """The batch, given the rows that `index` names."""
+
+
+def step_keys(key: Array, step: Array) -> tuple[Array, Array]:
+    """The keys that the batch of a step is drawn from, and that its updates use."""
+    batch_key, update_key = jax.random.split(jax.random.fold_in(key, step))
+    return batch_key, update_key
+
+
+def calls(start: int, steps: int, chunk: int, unit: int, most: int | None) -> Iterator[Call]:
+    """The compiled calls from update `start` to `steps`, none of them beyond the end of a chunk.
+
+    What is left of a chunk is one call, or the fewest of nearly the same length of at most `most`
+    batches, each of `unit` updates.
+    """
+    while start < steps:
+        end = start - start % chunk + chunk
+        batches = (end - start) // unit
+        parts = max(1, -(-batches // most)) if most else 1
+        begins = [start + unit * (batches * part // parts) for part in range(parts)]
+        yield from pairwise([*begins, end])
+        start = end
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The rows that the updates of one training take of the host."""
+
+    data: Streamed
+    batch_shape: tuple[int, ...]
+    unit: int  # updates made of one batch
+    key: Array  # one, or one a seed
+    seeds: bool  # whether the key has a seed axis
+    mesh: Mesh | None
+
+    @property
+    def most(self) -> int:
+        """Batches, each of all seeds, whose rows are given to one call."""
+        one = jax.eval_shape(self._indices, self.key, jnp.zeros(1, jnp.int32))
+        return max(1, self.data.rows_at_once() // max(1, one.size))
+
+    def ahead(self, calls: Iterator[Call]) -> Iterator[tuple[Call, Any]]:
+        """The calls and their rows, those of the next being gathered when one is handed out."""
+        with ThreadPoolExecutor(1) as thread:
+
+            def gather(call: Call) -> tuple[Call, Future[Any]]:
+                # Drawn before the call before it is under way, as the device works in order.
+                return call, thread.submit(self._gather, self._draw(call))
+
+            gathered: Iterator[Any] = chain(map(gather, calls), [None])
+            for (call, rows), _ in pairwise(gathered):
+                yield call, self._place(rows.result())
+
+    def now(self, call: Call) -> Any:
+        """The rows of one call."""
+        return self._place(self._gather(self._draw(call)))
+
+    def _draw(self, call: Call) -> Array:
+        steps = np.arange(call[0] // self.unit, call[1] // self.unit, dtype=np.int32)
+        return self._compiled(self.key, steps)
+
+    @cached_property
+    def _compiled(self) -> Callable[[Array, np.ndarray], Array]:
+        whole = NamedSharding(self.mesh, Split()) if self.mesh else None
+        return jax.jit(self._indices, out_shardings=whole)
+
+    def _indices(self, key: Array, steps: Array) -> Array:
+        """The rows of the batches: (steps, [seeds], ...)."""
+
+        def one(key: Array, step: Array) -> Array:
+            return self.data.index(step_keys(key, step)[0], self.batch_shape)
+
+        every = jax.vmap(one, (0, None)) if self.seeds else one
+        return jax.vmap(every, (None, 0))(key, steps)
+
+    def _gather(self, index: Array) -> Any:
+        return self.data.fetch(np.asarray(index))
+
+    def _place(self, rows: Any) -> Any:
+        return place(jax.device_put(rows), self.mesh, Split(None, SEED) if self.seeds else Split())

@@ -1,0 +1,75 @@
+"""Gradient steps, and the optimizer of the models."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+from jax.tree_util import Partial
+
+from dawm_jax.settings import BatchSize, Count, LearningRate, check_settings
+from dawm_jax.training.starting import made
+from dawm_jax.types import Array
+
+
+def gradient_step(
+    optimizer: optax.GradientTransformation,
+    loss: Callable[..., Any],
+    params: optax.Params,
+    opt_state: optax.OptState,
+    *inputs: Any,
+    has_aux: bool = False,
+) -> tuple[optax.Params, optax.OptState, Any, optax.Updates]:
+    """One update of `params` on loss(params, *inputs).
+
+    Returns:
+        The new parameters and optimizer state, the loss (with what came with it), the gradient.
+    """
+    value, gradient = jax.value_and_grad(loss, has_aux=has_aux)(params, *inputs)
+    updates, opt_state = optimizer.update(gradient, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state, value, gradient
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """How a model is fitted: by Adam with a cosine decay; equal learning rates keep it constant.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
+
+    learning_rate: LearningRate = 1e-3
+    final_learning_rate: LearningRate = 1e-5
+    batch_size: BatchSize = 256
+    steps: Count = 10_000  # gradient steps
+
+    updates_per_step = 1
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return (self.batch_size,)
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        alpha = self.final_learning_rate / self.learning_rate
+        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps, alpha))
+
+    def init(self, key: Array, data: Any) -> Any:
+        """A new state, with normalizers fitted to `data`."""
+        return made(self.new(key, data))
+
+    def new(self, key: Array, data: Any) -> Partial:
+        """What makes the state of `init`, to be compiled beside the programs that use it."""
+        raise NotImplementedError
+
+    def _untrained(
+        self, network: nn.Module, key: Array, *inputs: Array
+    ) -> tuple[optax.Params, optax.OptState]:
+        """New parameters for inputs of these shapes, and the optimizer's state."""
+        params = network.init(key, *inputs)
+        return params, self._optimizer.init(params)

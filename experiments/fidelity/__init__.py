@@ -1,0 +1,1 @@
+"""Fidelity of synthetic data, measured on held-out episodes and in the simulator."""

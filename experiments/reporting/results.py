@@ -1,0 +1,122 @@
+"""What a run leaves behind: results.json, pictures, and a table on the terminal."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from dawm_jax.evaluation.scores import bootstrap_interval, interquartile_mean, normalized_score
+from dawm_jax.types import Dataset
+from experiments.reporting.tables import scores
+from experiments.run.context import Run
+from experiments.simulation.evaluator import Evaluator
+from experiments.stages.learn import Learned
+from experiments.stages.sources import Source
+from experiments.store.files import write_json
+
+
+def write(
+    run: Run, sources: dict[str, Source], learned: list[Learned], evaluator: Evaluator | None
+) -> dict[str, Any]:
+    """Writes results.json (its fields: docs/results.md) and the pictures; prints the table."""
+    results: dict[str, Any] = {
+        "config": run.config.to_dict(),
+        "versions": json.loads((run.workdir / "versions.json").read_text()),
+        "dataset": _dataset(run.dataset),
+        "random_score": _random_score(run.dataset, evaluator),
+        "world_model": None,
+        "inverse_dynamics": None,
+        "synthesis": None,
+    }
+    for source in sources.values():
+        results.update(source.results)
+    results["dataset"]["score_note"] = score_note(results["dataset"])
+    results["learners"] = [_learner(run, entry) for entry in learned]
+    write_json(run.workdir / "results.json", results)
+    from experiments.reporting import figures
+
+    pictures = figures.draw(run.workdir, results, run.dataset, list(sources.values()))
+    print(scores(results))
+    print(f"\n{run.workdir / 'results.json'}; {', '.join(p.name for p in pictures)} beside it")
+    return results
+
+
+def _dataset(dataset: Dataset) -> dict[str, Any]:
+    reference = dataset.reference_scores
+    scores = normalized_score(dataset.returns, reference) if reference else None
+    return {
+        "id": dataset.id,
+        "episodes": len(dataset.lengths),
+        "transitions": dataset.transitions,
+        "environment": dataset.environment.id if dataset.environment else None,
+        "return_mean": float(dataset.returns.mean()),
+        "return_best": float(dataset.returns.max()),
+        "reference_scores": reference,
+        "score_mean": float(scores.mean()) if reference else None,
+        "score_best": float(scores.max()) if reference else None,
+    }
+
+
+def _random_score(dataset: Dataset, evaluator: Evaluator | None) -> float | None:
+    """The normalized score of uniform random actions."""
+    if evaluator is None or dataset.reference_scores is None:
+        return None
+    return float(normalized_score(evaluator.random_returns(), dataset.reference_scores).mean())
+
+
+def _learner(run: Run, entry: Learned) -> dict[str, Any]:
+    """One row: the final policies of all seeds, and the curve that led to them."""
+    record = entry.trained.record
+    curve = [
+        {
+            "updates": point["updates"],
+            "returns": [float(np.mean(row)) for row in point["returns"]],
+            "scores": _scores(run.dataset, point["returns"]),
+        }
+        for point in record["curve"]
+    ]
+    returns, scores = record["curve"][-1]["returns"], curve[-1]["scores"]
+    seeds = [
+        {
+            "seed": run.config.seed + index,
+            "returns": returns[index] if returns else [],
+            "normalized_score": scores[index] if scores else None,
+        }
+        for index in range(run.config.seeds)
+    ]
+    # The seed is what varies; a single one leaves only its episodes to resample.
+    sample = scores if len(scores) != 1 else _episode_scores(run.dataset, returns[0])
+    return {
+        "name": entry.learner,
+        "source": entry.source,
+        "commit": record["commit"],
+        "seeds": seeds,
+        "mean": float(np.mean(scores)) if scores else None,
+        "iqm": interquartile_mean(scores) if scores else None,
+        "ci95": list(bootstrap_interval(sample)) if scores else None,
+        "updates_per_second": record["updates_per_second"],
+        "metrics": record["metrics"],
+        "curve": curve,
+    }
+
+
+def _episode_scores(dataset: Dataset, returns: list[float]) -> list[float]:
+    if dataset.reference_scores is None:
+        return []
+    return normalized_score(returns, dataset.reference_scores).tolist()
+
+
+def _scores(dataset: Dataset, returns: list[list[float]]) -> list[float]:
+    """The mean normalized score of each seed's episodes; empty where there is none."""
+    return [float(np.mean(s)) for row in returns if (s := _episode_scores(dataset, row))]
+
+
+def score_note(dataset: dict[str, Any]) -> str | None:
+    """What the normalized scores of a data set can be compared with."""
+    environment = dataset["environment"]
+    if environment is None or dataset["reference_scores"] is None:
+        return None
+    return (
+        f"Scores from 0 to 100 by the data set's reference returns, on {environment}: not "
+        "comparable with D4RL's v2 tables, whose rewards and physics differ."
+    )

@@ -1,0 +1,1 @@
+"""A run: its config, checked, and its context."""

@@ -1,0 +1,1 @@
+"""Environments: evaluation, simulation from given states, recording."""

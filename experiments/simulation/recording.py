@@ -1,0 +1,185 @@
+"""Minari data sets recorded with the shipped policies."""
+
+import os
+import shutil
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import minari
+import numpy as np
+from minari.data_collector import EpisodeBuffer
+from minari.storage.datasets_root_dir import get_dataset_path
+
+from dawm_jax.data.formats.minari_files import folder_of, open_data_set
+from dawm_jax.data.references import REFERENCE_SCORES
+from dawm_jax.errors import UserError
+from experiments.simulation.behaviors import QUALITIES, ROBOTS, Behavior
+from experiments.store.files import locked
+from experiments.system.disk_errors import disk_errors_explained
+from experiments.system.machine import check_writable
+from experiments.system.workers import in_processes
+
+
+def collect(
+    environment_id: str, quality: str, steps: int, seed: int = 0, overwrite: bool = False
+) -> str:
+    """Records `steps` steps and returns the id of the data set made of them.
+
+    The data set appears under its name only when it is complete.
+
+    Raises:
+        UserError: there is one of that name already, and it may not be replaced; its folder cannot
+            be written to; another process records it; a process was killed, an environment failed,
+            or the disk is full.
+    """
+    robot = ROBOTS[environment_id]
+    dataset_id = f"local/{robot}/{quality}-v0"
+    path = folder_of(dataset_id)
+    if path.exists() and not overwrite:
+        raise UserError(f"'{dataset_id}' exists already; --overwrite replaces it")
+    check_writable(path)
+    root = get_dataset_path()
+    # Beside the data sets, where no one looks for one and a rename puts it into place.
+    partial = root / f".recording-{robot}-{quality}"
+    with (
+        disk_errors_explained(root),
+        locked(root / f"{partial.name}.lock", f"the recording of '{dataset_id}'"),
+    ):
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+        try:
+            episodes = _record_blocks(environment_id, quality, steps, seed)
+            with _datasets_in(partial):
+                made = get_dataset_path(dataset_id)
+                _write(dataset_id, environment_id, quality, seed, episodes)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                path.rename(partial / "replaced")
+            made.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return dataset_id
+
+
+def _write(
+    dataset_id: str, environment_id: str, quality: str, seed: int, episodes: list[dict]
+) -> None:
+    minimum, maximum = REFERENCE_SCORES[ROBOTS[environment_id]]
+    steps = sum(len(episode["rewards"]) for episode in episodes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on metadata that a local data set lacks
+        minari.create_dataset_from_buffers(
+            dataset_id,
+            [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(episodes)],
+            env=environment_id,
+            algorithm_name=f"SAC, {quality}, seed {seed}",
+            description=(
+                f"{steps} steps of {', '.join(QUALITIES[quality])}. The reference scores are "
+                f"D4RL's; scores on {environment_id} are not comparable with D4RL's v2."
+            ),
+            ref_min_score=minimum,
+            ref_max_score=maximum,
+            requirements=[f"{package}=={version(package)}" for package in ("gymnasium", "mujoco")],
+            data_format="hdf5",
+        )
+
+
+@contextmanager
+def _datasets_in(root: Path) -> Iterator[None]:
+    """Lets Minari, which has no argument for it, keep its data sets in another folder."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def _record_blocks(environment_id: str, quality: str, steps: int, seed: int) -> list[dict]:
+    names, lengths = zip(*blocks(quality, steps), strict=True)
+    data_set = zlib.crc32(f"{environment_id}/{quality}".encode())  # no block stands in two of them
+    seeds = np.random.SeedSequence([seed, data_set]).generate_state(len(names)).tolist()
+    tasks = [(environment_id, *rest) for rest in zip(names, lengths, seeds, strict=True)]
+    return [episode for block in in_processes(record, tasks) for episode in block]
+
+
+def blocks(quality: str, steps: int, longest: int = 25_000) -> Iterator[tuple[str, int]]:
+    """Policies and step counts, in order, that add up to `steps`; each can run on its own."""
+    policies = QUALITIES[quality]
+    shares = np.diff(np.linspace(0, steps, len(policies) + 1).astype(int))
+    for name, share in zip(policies, shares, strict=True):
+        pieces = max(1, -(-int(share) // longest))
+        for piece in np.diff(np.linspace(0, share, pieces + 1).astype(int)):
+            yield name, int(piece)
+
+
+def record(environment_id: str, name: str, steps: int, seed: int) -> list[dict[str, Any]]:
+    """Exactly `steps` steps of a policy, as episodes; the last one is cut, hence truncated."""
+    with gymnasium.make(environment_id) as environment:
+        environment_seed, policy_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+        behavior = Behavior(environment_id, name, np.random.default_rng(policy_seed))
+        episodes = []
+        try:
+            environment.reset(seed=environment_seed)
+            while steps > 0:
+                episodes.append(_record_episode(environment, behavior, steps))
+                steps -= len(episodes[-1]["rewards"])
+        except Exception as error:
+            raise UserError(
+                f"{environment_id} failed in episode {len(episodes)} of {name}: "
+                f"{type(error).__name__}: {error}. Nothing is recorded."
+            ) from error
+    return episodes
+
+
+def _record_episode(
+    environment: gymnasium.Env, behavior: Behavior, limit: int
+) -> dict[str, np.ndarray]:
+    observation, _ = environment.reset()
+    observations, rows = [observation], []
+    ended = False
+    while not ended:
+        action = behavior(observation, environment.action_space)
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        observations.append(observation)
+        truncated = truncated or (not terminated and len(rows) + 1 == limit)
+        rows.append((action, reward, terminated, truncated))
+        ended = terminated or truncated
+    actions, rewards, terminations, truncations = map(np.array, zip(*rows, strict=True))
+    return {
+        "observations": np.array(observations),
+        "actions": actions,
+        "rewards": rewards,
+        "terminations": terminations,
+        "truncations": truncations,
+    }
+
+
+def collect_missing(dataset_id: str, steps: int) -> None:
+    """Records each local/<robot>/<quality>-v0 of `dataset_id` that is not on this machine.
+
+    One that is, of another number of steps, is used as it is; a line says so.
+    """
+    environments = {robot: environment for environment, robot in ROBOTS.items()}
+    for part in dataset_id.split("+"):
+        match part.removesuffix("-v0").split("/"):
+            case ["local", robot, quality] if robot in environments and quality in QUALITIES:
+                environment_id = environments[robot]
+                if not folder_of(part).exists():
+                    print(f"recording {steps} steps as {part}", flush=True)
+                    collect(environment_id, quality, steps)
+                elif (there := open_data_set(part, download=False).total_steps) != steps:
+                    print(
+                        f"{part} is there with {there} steps, and used as it is; to record "
+                        f"{steps}: python -m experiments.collect --env={environment_id} "
+                        f"--quality={quality} --steps={steps} --overwrite",
+                        flush=True,
+                    )

@@ -1,0 +1,267 @@
+"""A stage that trains: from where an earlier process left it, to its end, and nothing lost."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from dawm_jax.errors import NonFiniteError, UserError
+from dawm_jax.training.devices import SEED, Split, fetch, placed_shapes
+from dawm_jax.training.feeding import Streamed
+from dawm_jax.training.loop import Component, Data, train
+from dawm_jax.training.starting import made
+from dawm_jax.types import Array
+from experiments.run.config import chunk_length
+from experiments.run.context import Run
+from experiments.store import files
+from experiments.store.checkpoints import Checkpoints
+from experiments.store.metrics import StageMetrics, StageProgress
+from experiments.store.stage import Stage
+from experiments.system.machine import training_mesh
+from experiments.system.processes import on_first
+from experiments.system.provenance import commit
+from experiments.system.signals import Interrupted, postponed
+from experiments.system.tracing import trace_updates
+
+Measure = Callable[[Any], list[list[float]]]  # state -> returns, a list a seed; empty without any
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The end of a training stage, and what was measured on the way."""
+
+    stage: Stage
+    state: Any
+    record: dict[str, Any]  # commit, metrics (the last chunk's means), updates_per_second, curve
+
+
+def train_component(
+    run: Run,
+    stage: Stage,
+    component: Component,
+    new: Partial,
+    data: Data | Streamed,
+    key: Array,
+    *,
+    save_every: int,
+    seeds: int | None = None,
+    measure: Measure | None = None,
+) -> Trained:
+    """`train_stage` with the folder and the chunk length of a run."""
+    return train_stage(
+        run.workdir,
+        stage,
+        component,
+        new,
+        data,
+        key,
+        chunk=chunk_length(run.config, component),
+        save_every=save_every,
+        seeds=seeds,
+        measure=measure,
+        profile=run.profile,
+    )
+
+
+def train_stage(
+    workdir: Path,
+    stage: Stage,
+    component: Component,
+    new: Partial,
+    data: Data | Streamed,
+    key: Array,
+    *,
+    chunk: int,
+    save_every: int,
+    seeds: int | None = None,
+    measure: Measure | None = None,
+    profile: bool = False,
+) -> Trained:
+    """Trains `component` from a new state, or from where an earlier run stopped, to its end.
+
+    It is trained on all devices and saved from them; what is measured and returned is on one.
+
+    Args:
+        new: makes the state to start from.
+        chunk: updates in one compiled call; after each the process can be stopped by a signal.
+        save_every: updates between checkpoints.
+        seeds: how many lead the axes of state and key, or None without such an axis.
+        measure: called after each checkpoint, for a point of the record's curve; in the first of
+            several processes.
+        profile: whether to trace a few updates as well, of a finished stage too.
+
+    Raises:
+        UserError: another process is at work on the stage, or a number is not finite.
+        Interrupted: a signal asked to stop; what was trained is saved.
+    """
+    mesh = training_mesh(seeds)
+
+    def on_one_device(state: Any) -> Any:
+        return state if mesh is None else jax.tree.map(jnp.asarray, fetch(state, mesh))
+
+    def measured(state: Any) -> list[list[float]]:
+        return on_first(measure, on_one_device(state)) if measure else []
+
+    with (
+        stage.folder(workdir) as folder,
+        postponed() as asked,
+        closing(_Kept(folder, stage, component.steps, save_every, measured)) as kept,
+    ):
+        done, state = kept.find(), new
+        if done:
+            split = Split(SEED) if seeds else Split()
+            state = kept.load(placed_shapes(jax.eval_shape(made, new), mesh, split))
+        if profile:
+            batched = seeds is not None
+            trace_updates(
+                workdir, stage.name, component, state, data, key, seeds=batched, mesh=mesh
+            )
+        if done == component.steps and kept.settled:
+            print(f"{stage.name}: found, {done} updates", flush=True)
+            return Trained(stage, on_one_device(state), kept.record)
+        kept.settle(state)
+        clock = _Clock(done)
+        chunks = train(
+            component,
+            state,
+            data,
+            key,
+            chunk=chunk,
+            start=done,
+            seeds=seeds is not None,
+            mesh=mesh,
+        )
+        try:
+            with (
+                StageMetrics(workdir, stage, done) as writer,
+                StageProgress(stage.name, component.steps, done) as progress,
+            ):
+                for done, state, metrics in clock.timed(chunks):
+                    writer.write(done, metrics)
+                    means = {k: float(np.mean(v)) for k, v in metrics.items()}
+                    name, loss = _loss(means)
+                    progress.update(done, f"{name} {loss:.4g}", clock.rate)
+                    if kept.due(done) or asked():
+                        kept.save(done, state, means, clock.rate * (seeds or 1))
+                    if not asked():
+                        kept.settle(state)
+                    if asked():
+                        raise Interrupted(f"{stage.name} up to update {done} of {component.steps}")
+        except NonFiniteError as error:
+            kept.save_before(error)
+            raise UserError(f"{stage.name}: {error} The state before it is kept.") from None
+        return Trained(stage, on_one_device(state), kept.record)
+
+
+class _Kept:
+    """What a training stage has on disk: its last states, the best one, and the curve.
+
+    A state is saved before it is measured, so that it is only measured again if that fails. The
+    points of the curve have a file of their own; those before a step are also in the step's record.
+    """
+
+    def __init__(self, folder: Path, stage: Stage, steps: int, save_every: int, measure: Measure):
+        self.stage, self.steps, self.every, self.returns = stage.name, steps, save_every, measure
+        self.last = Checkpoints(folder / "checkpoints", stage.name, keep=2)
+        self.best = Checkpoints(folder / "best", stage.name, keep=1)
+        self.curve = folder / "curve.json"
+        self.done = 0  # updates of the last saved state
+        self.record: dict[str, Any] = {"metrics": {}, "updates_per_second": None, "curve": []}
+
+    def close(self) -> None:
+        self.last.close()
+        self.best.close()
+
+    def find(self) -> int:
+        """The updates of the last sound state, to go on from; 0 if there is none."""
+        step = self.last.newest()
+        if step is not None:
+            self.done, self.record = step, self.last.record(step)
+            self.record["curve"] += [p for p in on_first(self._points) if p["updates"] == step]
+        return self.done
+
+    def load(self, template: Any) -> Any:
+        """The state that was found, in the form of `template`."""
+        return self.last.load(self.done, template)
+
+    def due(self, done: int) -> bool:
+        """Whether the state after `done` updates is one to save and measure."""
+        return done % self.every == 0 or done == self.steps
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last saved state has been measured, if it is to be."""
+        measured = [0, *(point["updates"] for point in self.record["curve"])]
+        return self.done in measured or not self.due(self.done)
+
+    def save(self, done: int, state: Any, metrics: dict[str, float], rate: float | None) -> None:
+        """Saves a state with what is known before it is measured."""
+        self.done = done
+        self.record = {
+            "commit": commit(),
+            "metrics": metrics,
+            "updates_per_second": rate,
+            "curve": self.record["curve"],
+        }
+        self.last.save(done, state, self.record)
+
+    def save_before(self, error: NonFiniteError) -> None:
+        """Saves the state before a number was not finite."""
+        if error.updates > self.done:
+            record = self.record
+            self.save(error.updates, error.state, record["metrics"], record["updates_per_second"])
+
+    def settle(self, state: Any) -> None:
+        """Measures the last saved state, unless that is done, and keeps it if it is the best."""
+        if self.settled:
+            return
+        returns = self.returns(state)
+        score = float(np.mean(returns)) if returns else -_loss(self.record["metrics"])[1]
+        best = self.best.newest()
+        if best is None or score > self.best.record(best)["score"]:
+            self.best.save(self.done, state, {"score": score})
+        self.record["curve"].append({"updates": self.done, "returns": returns})
+        on_first(files.write_sealed_json, self.curve, self.record["curve"])
+
+    def _points(self) -> list[dict[str, Any]]:
+        """The points in the curve's file."""
+        return json.loads(self.curve.read_text()) if files.sound(self.curve, self.stage) else []
+
+
+def _loss(metrics: dict[str, float]) -> tuple[str, float]:
+    """The metric that stands for a stage's progress."""
+    return next((name, value) for name, value in metrics.items() if "loss" in name)
+
+
+class _Clock:
+    """Updates per second of the chunks; the first, which compiles, counts only if it is alone."""
+
+    def __init__(self, done: int):
+        self.marks = [(done, 0.0)]
+
+    def timed(
+        self, chunks: Iterator[tuple[int, Any, dict[str, Any]]]
+    ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+        spent = 0.0
+        while True:
+            begin = monotonic()
+            item = next(chunks, None)
+            if item is None:
+                return
+            spent += monotonic() - begin
+            self.marks.append((item[0], spent))
+            yield item
+
+    @property
+    def rate(self) -> float:
+        first = self.marks[1] if len(self.marks) > 2 else self.marks[0]
+        last = self.marks[-1]
+        return (last[0] - first[0]) / max(last[1] - first[1], 1e-9)

@@ -1,0 +1,1 @@
+"""The machine, its processes and signals, and what a run ran on."""

@@ -1,0 +1,76 @@
+"""--profile: a trace of a few steps of each stage, for Perfetto and for XProf.
+
+What is traced is made for the trace alone and dropped: the results of a run are the same without.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dawm_jax.errors import NonFiniteError
+from dawm_jax.training.devices import Mesh
+from dawm_jax.training.loop import Component, Data, train
+from dawm_jax.types import Array
+from experiments.system.processes import is_first
+
+CALLS = 5  # of a component's update
+
+
+def folder_of(workdir: Path) -> Path:
+    """Where the traces of a run are, each in a folder with the name of its stage."""
+    return workdir / "profile"
+
+
+def explain(workdir: Path) -> str:
+    """How to look at the traces of a run."""
+    folder = folder_of(workdir)
+    return (
+        f"profile: a trace of each stage goes to {folder}; open a perfetto_trace.json.gz at "
+        f"https://ui.perfetto.dev, or all with: pip install xprof && xprof --logdir={folder}"
+    )
+
+
+def trace(workdir: Path, name: str, what: str, call: Callable[[], object]) -> None:
+    """Writes a trace of the second call of `call`; the first one compiles.
+
+    Of several processes all call, and the first writes what its own devices do.
+
+    Args:
+        name: the stage's.
+        what: is in the trace, in words.
+        call: ends when its results are there.
+    """
+    folder = folder_of(workdir) / name
+    call()
+    with jax.profiler.trace(folder, create_perfetto_trace=True) if is_first() else nullcontext():
+        call()
+    print(f"{name}: a trace of {what} is in {folder}", flush=True)
+
+
+def trace_updates(
+    workdir: Path,
+    name: str,
+    component: Component,
+    state: Any,
+    data: Data,
+    key: Array,
+    *,
+    seeds: bool,
+    mesh: Mesh | None,
+) -> None:
+    """Writes a trace of up to `CALLS` calls of a component's update, in one compiled chunk.
+
+    They go on from `state`, which stays as it is; the other arguments are those of `train`.
+    """
+    calls = component.steps // component.updates_per_step
+    fitting = [n for n in range(1, CALLS + 1) if calls % n == 0 and n < calls]
+    if not fitting:
+        print(f"{name}: a single update is not traced", flush=True)
+        return
+    updates = max(fitting) * component.updates_per_step
+    chunks = train(component, state, data, key, chunk=updates, seeds=seeds, mesh=mesh)
+    with suppress(NonFiniteError):  # which the stage meets itself, and keeps what was before it
+        trace(workdir, name, f"{updates} updates", lambda: jax.block_until_ready(next(chunks)))

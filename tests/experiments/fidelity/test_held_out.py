@@ -1,0 +1,437 @@
+"""Models judged by recorded windows and by Hopper's simulator, beside figures worked out here."""
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from dawm_jax.data.formats.minari import load
+from dawm_jax.data.windows import WindowSet, to_transitions
+from dawm_jax.types import Context, Rollout, Window
+from experiments import pipeline
+from experiments.fidelity import held_out as imagination
+from experiments.fidelity.judge import (
+    Imagined,
+    actions_kept,
+    against_the_data,
+    against_the_simulator,
+    terminals_by_rule,
+)
+from experiments.reporting import figures
+from experiments.run.context import Run
+from experiments.simulation.simulator import make_simulator
+
+MODELS = ["world_model", "one_step", "repeated"]
+Z, ANGLE, SPEED = 0, 1, slice(5, 11)  # of Hopper's observation
+
+
+@pytest.fixture(scope="module")
+def dataset(recorded):
+    return load(recorded)
+
+
+@pytest.fixture(scope="module")
+def simulator(dataset):
+    return make_simulator(dataset)
+
+
+@pytest.fixture(scope="module")
+def window(dataset):
+    """Every eighth recorded window of four states; some end in a terminal state."""
+    windows = WindowSet.of(dataset, 4)
+    return jax.device_get(windows.at(jnp.arange(0, len(windows.starts), 8)))
+
+
+@pytest.fixture(scope="module")
+def played(window):
+    """The windows with the actions that were recorded in them."""
+    parts = (window.observation, window.action[:, :-1], window.reward[:, :-1])
+    return Imagined(*parts, window.observation_mask[:, 1:])
+
+
+@pytest.fixture(scope="module")
+def steps(dataset):
+    """Every third recorded step as a window of two states."""
+    rows = jax.tree.map(lambda leaf: np.asarray(leaf)[::3], to_transitions(dataset))
+    pair = np.stack([rows.observation, rows.next_observation], axis=1)
+    shape = (len(pair), 1)
+    return Imagined(pair, rows.action[:, None], rows.reward[:, None], np.ones(shape, bool))
+
+
+def unclipped(observation):
+    return (np.abs(observation[..., SPEED]) < 10.0).all(axis=-1)
+
+
+def judged(simulator, one):
+    report = against_the_simulator(simulator, {"model": one})
+    return report["changes"]["model"], report["rewards"].get("model")
+
+
+def test_recorded_windows_agree_with_the_simulator(simulator, played):
+    assert (~played.valid).any()
+    changes, rewards = judged(simulator, played)
+    assert np.shape(changes["dimensions"]) == (3, 11)
+    assert np.min(changes["dimensions"]) > 0.99
+    assert min(changes["pooled"] + rewards) > 0.99
+
+
+def test_other_actions_do_not_agree_with_the_simulator(simulator, played):
+    changes, _ = judged(simulator, replace(played, action=played.action[::-1]))
+    assert max(changes["pooled"]) < 0.5
+
+
+def test_a_wrong_change_and_reward_lower_the_share_by_their_variance(simulator, steps):
+    rng = np.random.default_rng(0)
+    known = unclipped(steps.observation).all(axis=1)
+    change = np.diff(steps.observation.astype(np.float64), axis=1)[:, 0]
+    off = rng.normal(size=change.shape) * change[known].std(axis=0) * np.linspace(0.1, 1.0, 11)
+    off *= known[:, None]
+    off[:, SPEED] *= np.abs(steps.observation[:, 1, SPEED] + off[:, SPEED]) < 10.0
+    paid_off = rng.normal(size=len(change)) * 0.3
+    one = replace(
+        steps,
+        observation=steps.observation + np.stack([np.zeros_like(off), off], axis=1),
+        reward=steps.reward + paid_off[:, None],
+    )
+    expected = 1 - (off[known] ** 2).mean(axis=0) / change[known].var(axis=0)
+    changes, rewards = judged(simulator, one)
+    np.testing.assert_allclose(changes["dimensions"], [expected], atol=2e-3)
+    assert changes["pooled"] == pytest.approx([expected.mean()], abs=2e-3)
+    paid = 1 - (paid_off[known] ** 2).mean() / steps.reward[known].var()
+    assert rewards == pytest.approx([paid], abs=2e-3)
+
+
+@pytest.mark.parametrize("state", [0, 1])
+def test_states_of_clipped_velocity_are_left_out(simulator, steps, state):
+    observation = steps.observation.copy()
+    observation[::2, state, Z] += 5.0
+    assert judged(simulator, replace(steps, observation=observation))[0]["dimensions"][0][0] < 0.0
+    observation[::2, state, SPEED.start + 3] = -10.0
+    changes, rewards = judged(simulator, replace(steps, observation=observation))
+    assert min(*changes["dimensions"][0], *rewards) > 0.99
+    observation[:, state, SPEED.start] = 10.0
+    changes, rewards = judged(simulator, replace(steps, observation=observation))
+    assert changes == {"pooled": [None], "dimensions": [[None] * 11]}
+    assert rewards == [None]
+
+
+def test_transitions_that_do_not_exist_are_left_out(simulator, played):
+    observation, reward, valid = (
+        played.observation.copy(),
+        played.reward.copy(),
+        played.valid.copy(),
+    )
+    observation[::2, 2:, Z] += 5.0
+    reward[::2, 1:] = 99.0
+    valid[::2, 1:] = False
+    changes, rewards = judged(simulator, Imagined(observation, played.action, reward, valid))
+    assert min(*np.ravel(changes["dimensions"]), *rewards) > 0.99
+
+
+def test_a_model_without_rewards_is_judged_by_its_changes(simulator, played):
+    still = np.broadcast_to(played.observation[:, :1], played.observation.shape)
+    changes, rewards = judged(simulator, replace(played, observation=still, reward=None))
+    assert rewards is None
+    assert max(changes["pooled"]) <= 0.0
+
+
+def healthy(observation):
+    return (observation[..., Z] > 0.7) & (np.abs(observation[..., ANGLE]) < 0.2)
+
+
+def test_flags_by_the_rule_agree_with_it(simulator, played):
+    ended = ~healthy(played.observation[:, 1:])
+    rate = ended[played.valid].mean()
+    assert 0.0 < rate < 0.5
+    assert terminals_by_rule(simulator, played, ended) == {
+        "precision": 1.0,
+        "recall": 1.0,
+        "base_rate": pytest.approx(rate),
+        "agreement": 1.0,
+    }
+
+
+def test_wrong_flags_are_counted_where_the_state_exists(simulator, played):
+    ended = ~healthy(played.observation[:, 1:])
+    flags = ended ^ (np.random.default_rng(0).random(ended.shape) < 0.3)
+    right, flagged = ended[played.valid], flags[played.valid]
+    assert terminals_by_rule(simulator, played, flags) == {
+        "precision": pytest.approx(right[flagged].mean()),
+        "recall": pytest.approx(flagged[right].mean()),
+        "base_rate": pytest.approx(right.mean()),
+        "agreement": pytest.approx((right == flagged).mean()),
+    }
+    without_rule = SimpleNamespace(terminal=lambda observation: None)
+    assert terminals_by_rule(without_rule, played, flags) is None
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A simulator in which actions are added to the state, which is known below 2."""
+
+    features: int = 2
+
+    def settable(self, observation):
+        return (observation < 2.0).all(axis=-1)
+
+    def step(self, observation, action):
+        return observation + action, action[:, 0]
+
+
+def test_actions_kept_are_those_inferred_where_states_are_known():
+    rng = np.random.default_rng(0)
+    observation = rng.normal(size=(200, 4, 2))
+    action = rng.uniform(-1.0, 1.0, size=(200, 3, 2))
+    valid = rng.random((200, 3)) < 0.8
+    one = Imagined(observation, action, None, valid)
+
+    def infer(state, following):
+        assert following.dtype == np.float32
+        return 0.5 * (following - state)
+
+    counted = [
+        action[b, t]
+        for b in range(200)
+        for t in (1, 2)
+        if valid[b, t] and max(*observation[b, t], *(observation[b, t] + action[b, t])) < 2.0
+    ]
+    assert 0.5 < len(counted) / valid[:, 1:].sum() < 1.0
+    expected = 1 - np.mean(np.square(counted) / 4, axis=0) / np.var(counted, axis=0)
+    found = actions_kept(Pushed(), one, infer)
+    np.testing.assert_allclose(found["dimensions"], expected, rtol=1e-5)
+    assert actions_kept(Pushed(features=1), one, infer) is None
+
+
+def test_windows_are_compared_with_recorded_ones_where_those_exist(window, played):
+    rng = np.random.default_rng(0)
+    off = rng.normal(size=window.observation.shape) * 0.1
+    observation = window.observation + off
+    observation[:, 1:][~played.valid] = 77.0
+    reward = 0.5 * window.reward[:, :-1]
+    still = np.broadcast_to(window.observation[:, :1], window.observation.shape)
+    model = Imagined(observation, played.action, reward, np.zeros_like(played.valid))
+    found = against_the_data(
+        window,
+        {"recorded": played, "model": model, "still": Imagined(still, played.action, None, None)},
+    )
+    assert [list(found[name]) for name in ("states", "rewards", "variance_ratio")] == [
+        ["model", "still"],
+        ["model"],
+        ["model", "still"],
+    ]
+    for t in range(3):
+        rows = played.valid[:, t]
+        true = window.observation[rows, t + 1].astype(np.float64)
+        expected = 1 - (off[rows, t + 1] ** 2).mean(axis=0) / true.var(axis=0)
+        np.testing.assert_allclose(found["states"]["model"]["dimensions"][t], expected, rtol=1e-4)
+        paid = window.reward[rows, t].astype(np.float64)
+        share = 1 - np.mean((0.5 * paid) ** 2) / paid.var()
+        assert found["rewards"]["model"][t] == pytest.approx(share, rel=1e-4, abs=1e-4)
+    exists = played.valid
+    spread = still[:, 1:][exists].var(axis=0) / window.observation[:, 1:][exists].var(axis=0)
+    found = found["variance_ratio"]["still"]["dimensions"]
+    np.testing.assert_allclose(found, spread, rtol=1e-3)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A one-step model that adds the action to the state and pays the state."""
+
+    def roll_out(self, state, observation, actions):
+        states = jnp.cumsum(jnp.concatenate([observation[:, None], actions], axis=1), axis=1)
+        return states, states[:, :-1, 0]
+
+
+def test_each_model_continues_the_recorded_first_state():
+    rng = np.random.default_rng(0)
+    observation, imagined = rng.normal(size=(2, 5, 4, 2)).astype(np.float32)
+    action, reward = rng.normal(size=(5, 4, 2)).astype(np.float32), rng.normal(size=(5, 4))
+    exists, terminal = np.ones((5, 4), bool), np.zeros((5, 4), bool)
+    exists[0, 2:] = False
+    terminal[1, 3] = terminal[2, 2] = terminal[3, 1] = True
+    context = Context(observation[:, 0], action[:, 0], np.zeros(5))
+    window = Window(context, observation, action, reward, ~exists, exists, exists)
+    rollout = Rollout(imagined, reward + 1.0, terminal)
+    run = SimpleNamespace(components=SimpleNamespace(one_step_model=Walked()))
+    states = imagination.States(None, None, None)
+    found = imagination._imagined(run, states, window, rollout, lambda s, following: following - s)
+
+    still = np.repeat(observation[:, :1], 4, axis=1)
+    walked = np.cumsum(np.concatenate([observation[:, :1], action[:, :-1]], axis=1), axis=1)
+    ends = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]], bool)
+    expected = {
+        "recorded": (observation, reward, exists[:, 1:]),
+        "world_model": (imagined, reward + 1.0, ends),
+        "one_step": (walked, walked[..., 0], exists[:, 1:]),
+        "repeated": (still, None, exists[:, 1:]),
+    }
+    assert found.keys() == expected.keys()
+    for name, (passed, paid, valid) in expected.items():
+        np.testing.assert_allclose(found[name].observation, passed, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(found[name].valid, valid)
+        moved = np.diff(passed, axis=1)
+        moved[:, 0] = action[:, 0]
+        np.testing.assert_allclose(found[name].action, moved, rtol=1e-4, atol=1e-6)
+        if paid is None:
+            assert found[name].reward is None
+        else:
+            np.testing.assert_allclose(found[name].reward, paid[:, :-1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def report(finished):
+    """The figures of a finished run."""
+    return finished[2]["synthesis"]["fidelity"]
+
+
+@pytest.fixture(scope="module")
+def bare(finished, dataset):
+    """The figures of untrained models of two states on data that name no environment."""
+    config = finished[0].copy_and_resolve_references()
+    config.world_model.horizon = 2
+    components = pipeline.build(config)
+    run = Run(config, components, finished[1], replace(dataset, environment=None))
+    key, rows = jax.random.key(0), to_transitions(run.splits[0])
+    states = imagination.States(
+        components.world_model.init(key, WindowSet.of(run.splits[0], 2)),
+        components.inverse_dynamics.init(key, rows),
+        components.one_step_model.init(key, rows),
+    )
+    windows = imagination.held_out_windows(run)
+    compared = imagination.compare(run, states, windows)
+    return imagination.measure(run, states, windows, *compared)
+
+
+def test_the_report_keeps_the_contract(report):
+    assert report.keys() == {
+        "windows",
+        "states",
+        "rewards",
+        "variance_ratio",
+        "simulator",
+        "actions",
+        "terminals",
+        "returns",
+    }
+    assert report["windows"] > 0
+    judged = report["simulator"]
+    for shares, names in (
+        (report["states"], MODELS),
+        (judged["changes"], ["recorded", *MODELS]),
+    ):
+        assert list(shares) == names
+        for share in shares.values():
+            assert np.shape(share["pooled"]) == (3,)
+            assert np.shape(share["dimensions"]) == (3, 11)
+    assert list(report["rewards"]) == MODELS[:2]
+    assert list(judged["rewards"]) == ["recorded", *MODELS[:2]]
+    assert {np.shape(s) for s in (*report["rewards"].values(), *judged["rewards"].values())} == {
+        (3,)
+    }
+    assert list(report["variance_ratio"]) == MODELS
+    for ratio in report["variance_ratio"].values():
+        assert ratio["pooled"] == pytest.approx(np.mean(ratio["dimensions"]))
+    assert list(report["actions"]) == ["recorded", "unclipped", "generated"]
+    assert [len(shares["dimensions"]) for shares in report["actions"].values()] == [3] * 3
+    assert list(report["terminals"]) == ["windows", "rule"]
+    assert report["terminals"]["windows"].keys() == {"precision", "recall", "base_rate"}
+    assert 0.0 <= report["terminals"]["rule"]["agreement"] <= 1.0
+
+
+def test_returns_are_asked_for_by_quantile(report, finished, dataset):
+    episodes = dataset.episodes
+    acted = np.asarray(episodes.steps_left) > 0
+    to_go = np.asarray(episodes.return_to_go, np.float64)[acted] / dataset.return_scale
+    own, *others = report["returns"]
+    assert own["quantile"] is None
+    assert to_go.min() < own["asked"] < to_go.max()
+    assert [entry["quantile"] for entry in others] == [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
+    for entry in others:
+        expected = np.quantile(to_go, entry["quantile"])
+        assert entry["asked"] == pytest.approx(expected, rel=1e-5)
+    for entry in report["returns"]:
+        assert np.isfinite(entry["obtained"])
+        assert entry["standard_error"] > 0.0
+
+
+def test_what_cannot_be_measured_is_none(bare):
+    assert bare["windows"] > 0
+    assert bare["simulator"] is bare["terminals"]["rule"] is bare["returns"] is None
+    assert bare["actions"]["recorded"]["pooled"] is not None
+    assert bare["actions"]["unclipped"] is bare["actions"]["generated"] is None
+    assert np.shape(bare["states"]["one_step"]["dimensions"]) == (1, 11)
+
+
+def test_nothing_is_compared_without_a_held_out_window(finished, dataset):
+    config = finished[0].copy_and_resolve_references()
+    config.held_out = 0.0
+    run = Run(config, pipeline.build(config), finished[1], dataset)
+    assert imagination.held_out_windows(run) is None
+    short = replace(dataset, lengths=np.array([2]), terminated=np.array([False]))
+    too_long = SimpleNamespace(components=run.components, splits=(dataset, short))
+    assert imagination.held_out_windows(too_long) is None
+
+
+def test_the_description_has_every_figure(report, bare):
+    lines = imagination.describe(report).splitlines()
+
+    def shown(kind):
+        (line,) = (line for line in lines if line.strip().startswith(kind))
+        return line.strip().removeprefix(kind).split()
+
+    def figures(shares):
+        return ["-" if share is None else f"{share:.3f}" for share in shares]
+
+    for model in MODELS:
+        assert shown(f"states, {model}") == figures(report["states"][model]["pooled"])
+        changes = report["simulator"]["changes"][model]["pooled"]
+        assert shown(f"changes of state, {model}") == figures(changes)
+    for kind, shares in report["actions"].items():
+        assert shown(f"actions, {kind}") == [f"{shares['pooled']:.3f}"]
+    ratio = report["variance_ratio"]["world_model"]["pooled"]
+    assert shown("variance, generated / recorded") == [f"{ratio:.3f}"]
+    agreement = report["terminals"]["rule"]["agreement"]
+    assert shown("terminals, rule:")[-2:] == ["agreement", f"{agreement:.3f}"]
+    own = report["returns"][0]
+    assert f"{own['asked']:.2f} -> {own['obtained']:.2f}" in lines[-1]
+    shorter = imagination.describe(bare)
+    assert "simulator" not in shorter
+    assert "actions, recorded" in shorter
+    assert "rule" not in shorter
+    hidden = imagination.describe({**bare, "rewards": {"world_model": [None, 0.25]}})
+    assert [line.split()[-2:] for line in hidden.splitlines() if "rewards" in line] == [
+        ["-", "0.250"]
+    ]
+
+
+def drawn(report, path):
+    """The labels of each panel's legend, of a page that can be saved."""
+    figure = figures.fidelity(report)
+    figure.savefig(path / "fidelity.png")
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert low < high
+    labels = [axes.get_legend_handles_labels()[1] for axes in figure.axes]
+    plt.close(figure)
+    return labels
+
+
+def test_the_page_shows_what_was_measured(report, bare, tmp_path):
+    returns = ["quantiles of the data", "each state's own"]
+    recorded = ["recorded", *MODELS]
+    actions = ["recorded", "unclipped", "generated"]
+    assert drawn(report, tmp_path) == [MODELS, recorded, MODELS[:2], MODELS, actions, returns]
+    assert drawn(bare, tmp_path) == [MODELS, [], MODELS[:2], MODELS, ["recorded"], []]
+
+
+def test_the_page_shows_shares_far_below_zero_and_none(bare, tmp_path):
+    poor = {
+        **bare,
+        "rewards": {"world_model": [-7.0, -9.0, None], "one_step": [-8.0, None, None]},
+        "actions": {"recorded": {"pooled": None, "dimensions": [None] * 3}},
+    }
+    assert drawn(poor, tmp_path)[2] == MODELS[:2]

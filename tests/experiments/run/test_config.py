@@ -1,0 +1,146 @@
+import pytest
+
+from dawm_jax.errors import UserError
+from experiments.configs import dawm, paper, quickstart, small, tiny
+from experiments.run.config import build, chunk_length, names
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("module", [dawm, paper, small, quickstart, tiny])
+def test_the_shipped_configs_build(module):
+    build(module.get_config())
+
+
+def test_the_paper_config_is_the_papers():
+    parts = build(paper.get_config())
+    expected = {
+        "horizon": 8,
+        "diffusion_steps": 5,
+        "parameterization": "epsilon",
+        "observation_target": "absolute",
+        "observation_normalizer": "quantile",
+        "reward_normalizer": "minmax",
+        "width": 128,
+        "multipliers": (1, 4, 8),
+        "condition_dropout": 0.25,
+        "learning_rate": 1e-4,
+        "batch_size": 64,
+        "steps": 2_000_000,
+        "ema_decay": 0.995,
+        "ema_every": 10,
+    }
+    assert {name: getattr(parts.world_model, name) for name in expected} == expected
+    assert parts.inverse_dynamics.hidden == (1024, 1024)
+    assert parts.inverse_dynamics.dropout == 0.1
+    drawn = parts.synthesis
+    assert (drawn.sampling_steps, drawn.temperature, drawn.guidance_scale) == (3, 0.5, 1.2)
+    assert drawn.target_return == 0.7
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("mujoco/walker2d/medium-v0", 0.7),
+        ("local/halfcheetah/medium-v0+mujoco/halfcheetah/medium-v0", 0.5),
+        ("local/hopper/medium-v0+local/hopper/medium-expert-v0", None),
+        ("local/hopper/medium-v0+local/walker2d/medium-v0", None),
+        ("mujoco/walker2d/expert-v0", None),
+        ("medium-v0", None),
+    ],
+)
+def test_the_paper_config_asks_for_a_return_only_where_the_paper_does(dataset, expected):
+    assert build(paper.get_config(dataset)).synthesis.target_return == expected
+
+
+def test_settings_reach_the_parts():
+    config = small.get_config()
+    config.learners = ("iql,bc",)
+    config.updates = 3_000
+    config.iql.expectile = 0.9
+    parts = build(config)
+    assert list(parts.learners) == ["iql", "bc"]
+    assert parts.learners["iql"].expectile == 0.9
+    assert parts.learners["iql"].steps == 3_000
+    assert chunk_length(config, parts.learners["bc"]) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learners": ("td3cb",)}, "unknown learner 'td3cb'.*Did you mean 'td3bc'"),
+        ({"learners": ()}, "learners is empty"),
+        ({"seeds": 0}, "config.seeds is 0"),
+        ({"synthetic_ratio": 1.5}, "synthetic_ratio is 1.5"),
+        ({"pool_memory": 0.0}, "config.pool_memory is 0.0"),
+        ({"pool_memory": NAN}, "config.pool_memory is nan.* or unset"),
+        ({"updates": 0}, "config.updates is 0"),
+        ({"evaluation_episodes": 0}, "evaluation_episodes is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"held_out": 1.5}, "held_out is 1.5"),
+        ({"td3bc.policy_delay": 0}, "policy_delay is 0"),
+        ({"iql.expectile": 1.0}, "expectile is 1.0"),
+        ({"updates": 1_500}, "config.updates is 1500"),
+        ({"evaluate_every": 1_500}, "config.evaluate_every is 1500"),
+        ({"log_every": 0}, "log_every is 0"),
+        ({"log_every": 625}, "multiple of"),
+        ({"world_model.steps": -5}, "WorldModel.steps is -5"),
+        ({"world_model.horizon": 6}, "horizon is 6"),
+        ({"synthesis.sampling_steps": 6}, "sampling_steps is 6"),
+        ({"synthesis.sampler": "euler"}, "unknown sampler 'euler'"),
+        ({"world_model.observation_normalizer": "std"}, "unknown observation_normalizer 'std'"),
+        ({"synthesis.chunk": 0}, "chunk is 0"),
+        ({"synthesis.target_quantile": 2.0}, "target_quantile is 2.0"),
+        ({"synthesis.temperature": NAN}, "Synthesis.temperature is nan"),
+        ({"synthesis.guidance_scale": NAN}, "Synthesis.guidance_scale is nan"),
+        ({"synthesis.target_return": NAN}, "Synthesis.target_return is nan.* or unset"),
+        ({"bc.learning_rate": NAN}, "BC.learning_rate is nan"),
+        ({"td3bc.hidden": (256, 0)}, "TD3BC.hidden is"),
+        ({"inverse_dynamics.hidden": (-1,)}, "InverseDynamics.hidden is"),
+        ({"iql.batch_size": 10**12}, "IQL.batch_size is 1000000000000"),
+        ({"world_model.width": 10**9}, "WorldModel.width is 1000000000"),
+        ({"world_model.horizon": 1}, "WorldModel.horizon is 1"),
+        ({"seeds": 10**9}, "config.seeds is 1000000000"),
+        ({"seeds": 200, "evaluation_episodes": 200}, "evaluation_episodes is 40000"),
+        ({"discount": NAN}, "config.discount is nan"),
+        ({"discount": 1.5}, "config.discount is 1.5"),
+        ({"return_scale": 0.0}, "config.return_scale is 0.0"),
+        ({"return_scale": -1.0}, "config.return_scale is -1.0"),
+        ({"return_scale": NAN}, "config.return_scale is nan"),
+        ({"skip_truncated_tail": -1}, "config.skip_truncated_tail is -1"),
+        ({"checkpoint_every": -10}, "config.checkpoint_every is -10"),
+        ({"held_out": NAN}, "config.held_out is nan"),
+    ],
+)
+def test_a_bad_setting_is_named(changes, message):
+    config = small.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message):
+        build(config)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("config.world_model.widht = 8", "setting of config.world_model 'widht'.* 'width'"),
+        ("config.td3bc.steps = 8", "unknown setting of config.td3bc 'steps'"),
+        ("config.sedes = 8", "unknown setting 'sedes'.*Did you mean 'seeds'"),
+        ("del config.seeds", "the config has no 'seeds'"),
+        ("del config.world_model", "the config has no 'world_model'"),
+        ("config.seeds = 2.0", "config.seeds is 2.0; it must be a whole number"),
+        ("config.learners = 'bc'", "config.learners is 'bc'; it must be a tuple"),
+        ("config.download = 1", "config.download is 1; it must be True or False"),
+        ("config.world_model = 3", "config.world_model is no block"),
+        ("config.synthesis.sampler = None", "Synthesis.sampler is None; it must be text"),
+    ],
+)
+def test_a_config_file_of_other_settings_is_refused(code, message):
+    config = small.get_config().unlock()
+    with config.ignore_type():
+        exec(code)
+    with pytest.raises(UserError, match=message):
+        build(config)
+
+
+def test_names_may_be_joined_by_commas():
+    assert names(("bc, td3bc", "iql")) == ("bc", "td3bc", "iql")

@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+
+from dawm_jax.data.formats.minari import load
+from dawm_jax.errors import UserError
+from experiments.simulation.evaluator import Evaluator, make_evaluator
+
+
+def pendulum(recorded):
+    """A data set that names Pendulum, whose actions go to 2."""
+    return replace(
+        load(recorded),
+        environment=gymnasium.spec("Pendulum-v1"),
+        action_low=np.array([-2.0]),
+        action_high=np.array([2.0]),
+    )
+
+
+def test_returns_equal_episodes_stepped_by_hand(recorded):
+    evaluator = Evaluator(pendulum(recorded), seeds=[4, 9], episodes=2, seed=0)
+    actions = np.array([[0.5, -1.0], [1.0, 0.1]])
+    returns = evaluator.returns(lambda observation: actions[..., None])
+    for row in range(2):
+        for column in range(2):
+            environment = gymnasium.make("Pendulum-v1")
+            environment.reset(seed=evaluator.reset_seeds[2 * row + column])
+            total, ended = 0.0, False
+            while not ended:
+                step = environment.step(np.array([2.0 * actions[row, column]]))
+                total, ended = total + step[1], step[2] or step[3]
+            assert returns[row, column] == pytest.approx(total)
+
+
+def test_episodes_of_different_lengths_keep_their_own_returns(recorded):
+    evaluator = Evaluator(load(recorded), seeds=[0], episodes=4, seed=0)
+    lengths = []
+
+    def policy(observation):
+        lengths.append(observation.shape)
+        return np.zeros((1, 4, 3))
+
+    first = evaluator.returns(policy)
+    assert set(lengths) == {(1, 4, 11)}
+    assert len(np.unique(first)) == 4
+    np.testing.assert_array_equal(first, evaluator.returns(policy))
+
+
+def test_a_policy_sees_the_seeds_own_observations(recorded):
+    evaluator = Evaluator(pendulum(recorded), seeds=[1, 2], episodes=1, seed=0)
+    alone = Evaluator(pendulum(recorded), seeds=[2], episodes=1, seed=0)
+
+    def policy(observation):
+        return np.clip(observation[..., :1] - observation[..., 1:2], -1, 1)
+
+    assert evaluator.returns(policy)[1, 0] == pytest.approx(alone.returns(policy)[0, 0])
+
+
+class Fragile(gymnasium.Wrapper):
+    """Fails in its third step, in one way or the other, or in its reset."""
+
+    def __init__(self, environment, failure):
+        super().__init__(environment)
+        self.failure, self.steps, self.closed = failure, 0, False
+
+    def reset(self, **settings):
+        self.steps = 0
+        if self.failure == "reset":
+            raise RuntimeError("cannot reset")
+        return super().reset(**settings)
+
+    def step(self, action):
+        self.steps += 1
+        observation, reward, *rest = super().step(action)
+        if self.steps == 3 and self.failure == "step":
+            raise RuntimeError("the robot fell apart")
+        if self.steps == 3 and self.failure == "reward":
+            reward = float("nan")
+        return observation, reward, *rest
+
+    def close(self):
+        self.closed = True
+        super().close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("reset", "at reset of episode 1 of seed 9: RuntimeError: cannot reset"),
+        ("step", "at step 3 of episode 1 of seed 9: RuntimeError: the robot fell apart"),
+        ("reward", "at step 3 of episode 1 of seed 9: ValueError: the reward is nan"),
+    ],
+)
+def test_an_environment_that_fails_is_named_with_episode_and_step(recorded, failure, message):
+    evaluator = Evaluator(pendulum(recorded), seeds=[4, 9], episodes=2, seed=0)
+    evaluator.environments[3] = Fragile(evaluator.environments[3], failure)
+    with pytest.raises(UserError, match=f"Pendulum-v1 failed in evaluation, {message}") as caught:
+        evaluator.returns(lambda observation: np.zeros((2, 2, 1)))
+    assert str(caught.value).endswith("the same command goes on with this evaluation.")
+
+
+def test_environments_are_closed(recorded):
+    evaluator = Evaluator(pendulum(recorded), seeds=[4], episodes=2, seed=0)
+    evaluator.environments = [Fragile(e, None) for e in evaluator.environments]
+    evaluator.close()
+    assert all(environment.closed for environment in evaluator.environments)
+
+
+def test_no_environment_no_evaluator(recorded, capsys):
+    assert make_evaluator(replace(load(recorded), environment=None), [0], 1, 0) is None
+    assert "not evaluated" in capsys.readouterr().out

@@ -1,0 +1,163 @@
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dawm_jax.errors import UserError
+from experiments.stages import generate as generation
+from experiments.stages import learn as learning
+from experiments.stages import models
+from experiments.system.machine import (
+    KEPT,
+    check_devices,
+    check_writable,
+    enough_memory,
+    keep_compiled,
+    pool_memory,
+)
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are(monkeypatch):
+    """As JAX does with JAX_PLATFORMS=cuda on a machine without a GPU."""
+    found = jax.devices()
+
+    def devices():
+        if jax.config.jax_platforms == "cuda":
+            raise AssertionError
+        return found
+
+    check_devices()
+    before = jax.config.jax_platforms
+    jax.config.update("jax_platforms", "cuda")
+    monkeypatch.setattr(jax, "devices", devices)
+    try:
+        with pytest.raises(UserError, match=rf"asks for 'cuda', .* finds {found[0].platform}\. Un"):
+            check_devices()
+        assert jax.config.jax_platforms == "cuda"
+    finally:
+        jax.config.update("jax_platforms", before)
+
+
+def test_a_folder_is_checked_without_a_trace(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_files_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "astray").symlink_to(tmp_path / "nowhere")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "astray"):
+        with pytest.raises(UserError, match=f"nothing can be written to {folder}: .* no folder"):
+            check_writable(folder)
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"nothing can be written to .*new: Permission denied"):
+        check_writable(tmp_path / "new")
+
+
+def test_the_end_of_memory_says_what_to_lower():
+    with pytest.raises(UserError, match=r"out of memory: lower the chunk \(JaxRuntimeError: RES"):  # noqa: SIM117
+        with enough_memory("the chunk"):
+            jnp.zeros((1 << 20, 1 << 20)).block_until_ready()
+    with pytest.raises(UserError, match="lower the chunk"), enough_memory("the chunk"):
+        raise MemoryError
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), enough_memory("the chunk"):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (models.train_world_model, "lower world_model.batch_size"),
+        (models.train_inverse_dynamics, "lower inverse_dynamics.batch_size"),
+        (generation.generate, "lower synthesis.chunk"),
+        (learning.train_learner, "lower seeds"),
+    ],
+)
+def test_every_stage_says_what_to_lower(stage, message):
+    class Full:
+        """A run whose every use takes too much memory."""
+
+        def __getattr__(self, name):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    others = stage.__wrapped__.__code__.co_argcount - 1
+    with pytest.raises(UserError, match=message):
+        stage(Full(), *[Full()] * others)
+
+
+def test_the_memory_for_the_pool_is_what_is_given_or_a_share_of_what_is_there(monkeypatch):
+    class Device:
+        def memory_stats(self):
+            return {"bytes_limit": 6000}
+
+    assert pool_memory(1.5) == 3 * 2**29
+    if jax.default_backend() == "cpu":
+        with Path("/proc/meminfo").open() as about:
+            kilobytes = int(about.readline().split()[1])
+        assert pool_memory(None) == kilobytes * 1024 // 4
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
+    assert pool_memory(None) == 3000
+
+
+def test_compiled_programs_are_kept_unless_jax_is_told_where(tmp_path, monkeypatch):
+    names = ["jax_compilation_cache_dir", *KEPT]
+    before = {name: getattr(jax.config, name) for name in names}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        keep_compiled()
+        assert {name: getattr(jax.config, name) for name in names} == before
+        for name in KEPT:
+            monkeypatch.delenv(name.upper())
+        keep_compiled()
+        assert {name: getattr(jax.config, name) for name in KEPT} == KEPT
+        assert jax.config.jax_compilation_cache_dir == before["jax_compilation_cache_dir"]
+        jax.config.update("jax_compilation_cache_dir", None)
+        keep_compiled()
+        kept = Path(jax.config.jax_compilation_cache_dir)
+        assert kept.parent == tmp_path / "dawm_jax" / "compiled"
+        assert kept.name.startswith(platform.machine())
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "of", "flags", "devices", "trained_on"),
+    [
+        (4, 2, "", 2, (None, 2)),
+        (4, 3, "", 2, (None, 2)),
+        (3, 2, "", 1, (None, None)),
+        (6, 64, "", 6, (None, 6)),
+        (1, 64, "", 1, (None, None)),
+        (4, 2, "--xla_force_host_platform_device_count=4", 4, (None, 4)),
+    ],
+)
+def test_seeds_are_split_over_cores(seeds, of, flags, devices, trained_on):
+    """In a process of its own: JAX takes its devices once."""
+    program = f"""
+import jax
+from experiments import machine
+machine.cores = lambda: set(range({of}))
+machine.share_cores({seeds})
+meshes = [machine.training_mesh(None), machine.training_mesh({seeds})]
+machine.share_cores({2 * seeds})  # too late: nothing changes
+print(jax.device_count(), *(mesh and mesh.shape["seed"] for mesh in meshes))
+"""
+    environment = {**os.environ, "XLA_FLAGS": flags}
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == [str(devices), *map(str, trained_on)]
