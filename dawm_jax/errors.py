@@ -1,12 +1,11 @@
-"""Errors that a user can put right, and what raises them."""
+"""Errors that a user can correct, and helpers that raise them."""
 
 import difflib
 from collections.abc import Collection
-from typing import Any
 
 
 class UserError(ValueError):
-    """Says what was given, what was expected, and what to do. Shown without a traceback."""
+    """States what was given, what is expected, and what to do; shown without a traceback."""
 
 
 class DatasetError(UserError):
@@ -14,12 +13,7 @@ class DatasetError(UserError):
 
 
 class NonFiniteError(UserError, FloatingPointError):
-    """Training left the finite numbers. Carries the last good state and the updates it has had."""
-
-    def __init__(self, message: str, updates: int, state: Any):
-        super().__init__(message)
-        self.updates = updates
-        self.state = state
+    """A metric or a part of the state is not finite after some updates of a training run."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -30,9 +24,10 @@ def require(condition: bool, message: str) -> None:
 
 def require_choice(setting: str, value: str, choices: Collection[str]) -> None:
     """Raises UserError unless `value` is one of `choices`."""
+    if value in choices:
+        return
     near = difflib.get_close_matches(value, choices, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    require(
-        value in choices,
-        f"unknown {setting} '{value}': the choices are {', '.join(sorted(choices))}.{hint}",
+    raise UserError(
+        f"unknown {setting} '{value}': the choices are {', '.join(sorted(choices))}.{hint}"
     )

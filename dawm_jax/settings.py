@@ -1,4 +1,4 @@
-"""The numbers that settings may have: a range written with each field's type, and their check.
+"""Ranges of settings, written as the types of dataclass fields, and their check.
 
     @dataclass(frozen=True)
     class Settings:
@@ -8,7 +8,7 @@
         def __post_init__(self) -> None:
             check_settings(self)
 
-The ends are far beyond what any machine can hold or any run can use.
+The bounds are far beyond what any machine can hold or any run can use.
 """
 
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ from dawm_jax.errors import require
 
 @dataclass(frozen=True)
 class Range:
-    """The finite numbers from `low` to `high`; an open end is not among them."""
+    """The finite numbers from `low` to `high`, an open end excluded."""
 
     low: float
     high: float
@@ -31,7 +31,7 @@ class Range:
     def __contains__(self, value: float) -> bool:
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
-        return above and below  # as neither is for nan
+        return above and below  # both False for NaN
 
     def __str__(self) -> str:
         low, high = f"{self.low:,.12g}", f"{self.high:,.12g}"
@@ -43,7 +43,7 @@ class Range:
 
 Count = Annotated[int, Range(1, 1_000_000_000)]  # of updates, steps, transitions
 CountOrZero = Annotated[int, Range(0, 1_000_000_000)]
-Few = Annotated[int, Range(1, 10_000)]  # of what is held side by side: seeds, steps of a window
+Few = Annotated[int, Range(1, 10_000)]  # of things side by side: seeds, steps of a window
 BatchSize = Annotated[int, Range(1, 1_000_000)]
 Width = Annotated[int, Range(1, 16_384)]  # of a layer
 Number = Annotated[float, Range(-1e9, 1e9)]
@@ -55,16 +55,21 @@ Factor = Annotated[float, Range(0.0, 1.0, low_open=True)]  # a discount, a Polya
 Share = Annotated[float, Range(0.0, 1.0)]
 Dropout = Annotated[float, Range(0.0, 1.0, high_open=True)]
 Between = Annotated[float, Range(0.0, 1.0, low_open=True, high_open=True)]
+LogNoiseMean = Annotated[float, Range(-5.0, 5.0)]  # beyond them, float32 has no squares of noise
+LogNoiseDeviation = Annotated[float, Range(0.0, 3.0, low_open=True)]
+LowestNoise = Annotated[float, Range(1e-6, 0.1)]  # relative to data of unit variance
+HighestNoise = Annotated[float, Range(1.0, 1e4)]
+GridExponent = Annotated[float, Range(1.0, 100.0)]
 
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
 
 def check_settings(settings: Any, name: str | None = None) -> None:
-    """Raises UserError for the first field that is not of its type or not in its range.
+    """Raises UserError for the first field that has a wrong type or is out of range.
 
     Args:
-        settings: a dataclass whose fields are numbers, text, or tuples of them.
-        name: what messages call it; its class unless given.
+        settings: a dataclass whose fields are numbers, text, tuples of them, or settings.
+        name: its name in messages (default: its class).
     """
     hints = get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):
@@ -73,7 +78,7 @@ def check_settings(settings: Any, name: str | None = None) -> None:
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
-    """Raises UserError unless `value` is what the type `hint` says, e.g. `Width`."""
+    """Raises UserError unless `value` satisfies the type `hint`, e.g. `Width`."""
     require(_fits(value, hint), f"{name} is {shortened(value)}; it must be {_words(hint)}")
 
 
@@ -97,6 +102,6 @@ def _words(hint: Any) -> str:
         case (origin, (each, _)) if origin is tuple:
             return f"a tuple, each entry {_words(each)}"
         case (None, _):
-            return WORDS[hint]
+            return WORDS.get(hint, f"settings of class {hint.__name__}")
         case (_, choices):
             return ", or ".join("unset" if c is NoneType else _words(c) for c in choices)

@@ -1,8 +1,8 @@
-"""The arrays that pass between the stages, as frozen pytrees.
+"""The arrays that pass between stages, as frozen pytrees.
 
-Sizes: B batch, T window length, E episodes, S rows (an episode of n steps has n + 1 of them,
-one an observation), N transitions. Observations and rewards are in the data set's own units;
-actions are scaled to [-1, 1] from the bounds of the action space; floats are float32.
+Sizes: B batch, T window length, E episodes, S rows (an episode of n steps has n + 1 rows, one per
+observation), N transitions. Observations and rewards are in the data set's units; actions are
+scaled to [-1, 1] from the bounds of the action space; floats are float32.
 """
 
 from dataclasses import dataclass
@@ -17,40 +17,40 @@ AnyArray = jax.Array | np.ndarray
 
 
 class Episodes(struct.PyTreeNode):
-    """The episodes of a data set, one after the other."""
+    """The episodes of a data set, concatenated."""
 
     observation: Array  # (S, observation_dim)
     action: Array  # (S, action_dim); zeros in an episode's last row
     reward: Array  # (S,); zero in an episode's last row
-    return_to_go: Array  # (S,) discounted sum of the rewards from here to the episode's end
+    return_to_go: Array  # (S,) discounted sum of rewards from here to the end of the episode
     steps_left: Array  # (S,) int32; steps to the episode's final observation, 0 in its last row
-    terminated: Array  # (S,) bool; whether this row's episode ends in a terminal state
+    terminated: Array  # (S,) bool; whether the row's episode ends in a terminal state
 
 
 def scale_between(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """`action` (..., action_dim) with `low` as -1 and `high` as +1."""
+    """Maps actions (..., action_dim) from [low, high] to [-1, 1]."""
     return 2.0 * (action - low) / (high - low) - 1.0
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A validated data set: its episodes on the device, its facts on the host."""
+    """A validated data set: episodes on the device, metadata on the host."""
 
     id: str
     episodes: Episodes
-    lengths: np.ndarray  # (E,) steps of each episode
+    lengths: np.ndarray  # (E,) steps per episode
     returns: np.ndarray  # (E,) undiscounted return of each episode
     terminated: np.ndarray  # (E,) bool; False where the episode was truncated
-    action_low: np.ndarray  # (action_dim,) the action that -1 stands for
-    action_high: np.ndarray  # (action_dim,) the action that +1 stands for
+    action_low: np.ndarray  # (action_dim,) mapped to -1
+    action_high: np.ndarray  # (action_dim,) mapped to +1
     discount: float  # gamma
-    return_scale: float  # return-to-go is divided by this where it conditions the world model
-    environment: Any | None  # gymnasium's EnvSpec, where the data set names one
-    reference_scores: tuple[float, float] | None  # returns of score 0 and of score 100
+    return_scale: float  # divides the return-to-go where it conditions a model
+    environment: Any | None  # gymnasium EnvSpec, if the data set names one
+    reference_scores: tuple[float, float] | None  # returns that score 0 and 100
 
     @property
     def transitions(self) -> int:
-        """Number of recorded steps."""
+        """The number of recorded steps."""
         return int(self.lengths.sum())
 
     @property
@@ -58,48 +58,52 @@ class Dataset:
         return self.episodes.action.shape[-1]
 
     def scale_action(self, action: np.ndarray) -> np.ndarray:
-        """Actions (..., action_dim) of the environment to [-1, 1]."""
+        """Maps actions (..., action_dim) from the environment's units to [-1, 1]."""
         return scale_between(action, self.action_low, self.action_high)
 
     def unscale_action(self, action: np.ndarray) -> np.ndarray:
-        """Actions (..., action_dim) in [-1, 1] to those of the environment."""
+        """Maps actions (..., action_dim) from [-1, 1] to the environment's units."""
         return (action + 1.0) / 2.0 * (self.action_high - self.action_low) + self.action_low
 
 
 class Context(struct.PyTreeNode):
-    """What a window is imagined from."""
+    """What a window is generated from."""
 
     observation: Array  # (B, observation_dim) the current state
     action: Array  # (B, action_dim) the action taken in it
-    return_to_go: Array  # (B,) the wanted return-to-go, divided by the return scale
+    return_to_go: Array  # (B,) the target return-to-go, divided by the return scale
 
 
 class Window(struct.PyTreeNode):
-    """T consecutive states of one episode; after a terminal state it is repeated."""
+    """T consecutive states of one episode; a terminal state repeats to the end of the window."""
 
     context: Context
     observation: Array  # (B, T, observation_dim)
-    action: Array  # (B, T, action_dim) the action taken in each state; zeros where there is none
-    reward: Array  # (B, T) the reward of the action taken in each state
-    terminal: Array  # (B, T) bool; whether the state is a terminal one
-    observation_mask: Array  # (B, T) bool; False in the fill after a terminal state
+    action: Array  # (B, T, action_dim) taken in each state; zeros where there is none
+    reward: Array  # (B, T) of the action taken in each state
+    terminal: Array  # (B, T) bool; whether the state is terminal
+    observation_mask: Array  # (B, T) bool; False where a terminal state repeats
     reward_mask: Array  # (B, T) bool; False where no action was recorded
 
 
 class Rollout(struct.PyTreeNode):
-    """A generated window. Its first state is the context's."""
+    """A generated window, which starts from the context's state."""
 
     observation: Array  # (B, T, observation_dim)
-    reward: Array  # (B, T)
+    reward: Array | None  # (B, T); None where the model generates none
     terminal: Array  # (B, T) bool
+    # (B, n, action_dim) of the first n steps, which need not be inferred; None: the context's alone
+    action: Array | None = None
 
 
 class Transition(struct.PyTreeNode):
-    """What a learner eats, wherever it comes from."""
+    """What learners are trained on, whatever its source."""
 
     observation: Array  # (N, observation_dim)
     action: Array  # (N, action_dim)
     reward: Array  # (N,)
     discount: Array  # (N,) gamma, or 0 where next_observation is terminal
     next_observation: Array  # (N, observation_dim)
-    real: Array  # (N,) bool; recorded, not generated
+    next_action: Array  # (N, action_dim) the action taken in next_observation; zeros if none is
+    next_action_mask: Array  # (N,) bool; False where no next action is known
+    recorded: Array  # (N,) bool; False for synthetic rows

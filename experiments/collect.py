@@ -2,7 +2,7 @@
 
     python -m experiments.collect --env=Hopper-v5 --quality=medium-replay --steps=200000
 
-makes local/hopper/medium-replay-v0. The same seed gives the same data, on any number of cores.
+writes local/hopper/medium-replay-v0. The same seed gives the same data on any number of cores.
 """
 
 import sys
@@ -30,7 +30,9 @@ def main(argv: list[str]) -> None:
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
         except signals.Interrupted as stop:
-            print("stopped: nothing is recorded; the same command begins again", file=sys.stderr)
+            print(
+                "stopped: nothing is recorded; run the same command to start again", file=sys.stderr
+            )
             raise SystemExit(stop.status) from None
     print(f"recorded {name}: {STEPS.value} steps")
 

@@ -1,6 +1,6 @@
-"""The walk of a run: data -> sources -> learners x seeds -> evaluation -> report.
+"""The pipeline of a run: data -> sources -> learners x seeds -> evaluation -> results.
 
-Each stage keeps its result in the run's folder (see stages.py) and finds it there again.
+Each stage stores its result in the run's folder (see store/stage.py), where a later run finds it.
 """
 
 import json
@@ -11,22 +11,22 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dawm_jax.data.formats.minari import load
-from dawm_jax.errors import require, require_choice
-from experiments.reporting import results as report
-from experiments.run.config import build, names
+from dawm_jax.errors import require
+from experiments.reporting import results
+from experiments.run.config import build
 from experiments.run.context import Run
 from experiments.simulation.evaluator import make_evaluator
 from experiments.simulation.recording import collect_missing
 from experiments.stages.learn import train_learner
-from experiments.stages.sources import SOURCES
+from experiments.stages.source import run_source
 from experiments.store.files import write_json
-from experiments.system import tracing as profiling
+from experiments.system import tracing
 from experiments.system.disk_errors import disk_errors_explained
 from experiments.system.machine import (
+    cache_programs,
     check_devices,
     check_writable,
     enough_memory,
-    keep_compiled,
     share_cores,
 )
 from experiments.system.processes import after_first, anywhere, on_first
@@ -34,15 +34,15 @@ from experiments.system.provenance import versions
 
 
 def run(config: ConfigDict, workdir: Path, profile: bool = False) -> dict[str, Any]:
-    """Everything a config asks for; returns what results.json holds.
+    """Runs everything that a config describes; returns the content of results.json.
 
     Args:
-        profile: whether each stage writes a trace, see profiling.py.
+        profile: whether each stage writes a trace, see system/tracing.py.
 
     Raises:
-        UserError: the config, the data or the machine cannot be used, which is found before any
-            training; or memory, the disk, an environment or the numbers fail on the way. What is
-            finished stays.
+        UserError: the config, the data or the machine is unusable, which is found before any
+            training; or memory, the disk, an environment or the numbers fail later. Finished
+            stages remain.
     """
     with disk_errors_explained(workdir), ExitStack() as stack:
         this = prepare(config, workdir, profile)
@@ -51,28 +51,25 @@ def run(config: ConfigDict, workdir: Path, profile: bool = False) -> dict[str, A
         evaluator = make_evaluator(this.dataset, list(seeds), episodes, config.seed)
         if evaluator:
             stack.callback(evaluator.close)
-        sources = {name: SOURCES[name](this) for name in names(config.sources)}
+        sources = [run_source(this, name) for name in this.components.sources]
         learned = [
-            train_learner(this, learner, source, sources[source], evaluator)
+            train_learner(this, learner, source, evaluator)
             for source in sources
             for learner in this.components.learners
         ]
-        return on_first(report.write, this, sources, learned, evaluator)
+        return on_first(results.write, this, sources, learned, evaluator)
 
 
 def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
-    """The run that a config describes, with its data, before anything is trained.
+    """The run that a config describes, with its data loaded, before anything is trained.
 
     Raises:
-        UserError: the config, the data or the machine cannot be used.
+        UserError: the config, the data or the machine is unusable.
     """
     components = build(config)
-    for name in names(config.sources):
-        require_choice("source", name, SOURCES)
-    require(bool(names(config.sources)), "config.sources is empty; name at least one source")
     share_cores(config.seeds)
     check_devices()
-    keep_compiled()
+    cache_programs()
     on_first(check_writable, workdir)
     on_first(collect_missing, config.dataset, config.collect_steps)
     with enough_memory("the number of steps in the data set"):
@@ -92,19 +89,19 @@ def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
     )
     on_first(_describe, config, workdir)
     if profile:
-        print(profiling.explain(workdir), flush=True)
+        print(tracing.explain(workdir), flush=True)
     this = Run(config, components, workdir, dataset, profile)
     own = (config.to_dict(), this.data_stage.fingerprint)
     require(
         not anywhere(own != on_first(lambda: own)),
-        "the processes have other settings or data than the first: give all the same flags, and "
-        f"the data set '{dataset.id}' on a disk that they share",
+        "the settings or data of the processes differ: start all with the same flags, and put the "
+        f"data set '{dataset.id}' on a shared disk",
     )
     return this
 
 
 def _describe(config: ConfigDict, workdir: Path) -> None:
-    """Writes what the run is and what it runs on."""
+    """Writes the config and the versions of the run."""
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
     write_json(workdir / "versions.json", versions())

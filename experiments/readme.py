@@ -1,44 +1,45 @@
-"""Renews the tables of the README and of docs/limits.md from the result files that they name.
+"""Renews the tables of README.md and docs/ from the result files that they name.
 
-python -m experiments.readme
+    python -m experiments.readme
+
+A table stands between `<!-- kind: file ... -->` and `<!-- end of table -->`.
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from experiments.benchmark.table import reached, rows
+from experiments.benchmark.table import case_table, target_table
 from experiments.reporting import tables
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/limits.md")
-BEGIN, END = (
-    r"<!-- (?P<kind>scores|fidelity|ablation|bars|benchmark): (?P<files>[^>]+) -->\n",
-    "<!-- end of table -->",
-)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or several result files
+    "summary": tables.summary,
+    "scores": lambda runs: tables.scores(*runs),
+    "fidelity": tables.fidelity,
+    "ablation": lambda runs: tables.ablation(*runs),
+    "targets": target_table,
+    "benchmark": case_table,
+}
+BEGIN = rf"<!-- (?P<kind>{'|'.join(TABLES)}): (?P<files>[^>]+) -->\n"
+END = "<!-- end of table -->"
 MARKED = re.compile(f"({BEGIN}).*?(?={END})", re.DOTALL)
 
 
 def renewed(text: str) -> str:
-    """`text` with the table of each marked result file, or files."""
+    """`text` with each marked table as its result files give it."""
 
     def render(found: re.Match[str]) -> str:
-        results = [json.loads((ROOT / name).read_text()) for name in found["files"].split()]
-        match found["kind"]:
-            case "fidelity":
-                table = tables.fidelity(results)
-            case "bars":
-                table = reached(results)
-            case "benchmark":
-                table = rows(results)
-            case kind:
-                table = getattr(tables, kind)(results[0])
-        origin = " ".join(dict.fromkeys(tables.provenance(each) for each in results))
-        return f"{found[1]}{table}\n\n{origin}\n"
+        runs = [json.loads((ROOT / name).read_text()) for name in found["files"].split()]
+        origin = " ".join(dict.fromkeys(tables.provenance(run) for run in runs))
+        return f"{found[1]}{TABLES[found['kind']](runs)}\n\n{origin}\n"
 
     return MARKED.sub(render, text)
 
 
 if __name__ == "__main__":
     for page in PAGES:
-        (ROOT / page).write_text(renewed((ROOT / page).read_text()))
+        page.write_text(renewed(page.read_text()))

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from dawm_jax.networks import convolution
+from dawm_jax.networks import backend
 from experiments.simulation.recording import collect
 
 
@@ -21,6 +21,22 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     }.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)  # for the programs that tests start
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_to_compile(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs are compiled without most optimizations, in a fourth of the time.
+
+    Not in modules marked `optimized`, whose results must agree bit by bit as users' programs do.
+    """
+    quick = request.node.get_closest_marker("optimized") is None
+    with pytest.MonkeyPatch.context() as patch:
+        if quick:
+            patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # for the programs that tests start
+        jax.config.update("jax_disable_most_optimizations", quick)
+        if not quick:
+            jax.clear_caches()
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +66,7 @@ def narrow_up_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], No
     """Sets how many numbers a narrow window has; what was traced before is forgotten."""
 
     def narrow_up_to(numbers: int) -> None:
-        monkeypatch.setattr(convolution, "NARROW", numbers)
+        monkeypatch.setattr(backend, "NARROW", numbers)
         jax.clear_caches()
 
     yield narrow_up_to

@@ -19,6 +19,7 @@ ROOMS = [
     "dawm_jax.models",
     "dawm_jax.sources",
     "dawm_jax.learners",
+    "dawm_jax.policies",
     "dawm_jax.evaluation",
     "dawm_jax",
     "experiments.system",

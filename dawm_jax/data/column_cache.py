@@ -1,8 +1,8 @@
-"""Checked columns, kept in one file so that a data set is read and checked only once.
+"""A cache of checked columns, so that a data set is read and checked only once.
 
-The file lies in the data set's folder beside data/, the only place there that Minari looks into:
-it is moved, replaced and deleted together with what it was made of, and serves all who share it.
-It counts only while the files in data/ have the names, sizes and times of change that they had.
+The file lies in the data set's folder beside data/, the only folder that Minari reads: it is moved,
+replaced and deleted together with its data set, and shared with it. It is valid only while the
+files in data/ keep their names, sizes and modification times.
 """
 
 import hashlib
@@ -20,27 +20,26 @@ import numpy as np
 from dawm_jax.data.columns import Columns
 
 NAME = "dawm_jax_columns.npz"
-VERSION = 1  # to be raised with every change of the checks and of `Columns`
-TICK = 2.0  # seconds; the coarsest times of change that file systems keep
+VERSION = 1  # raised with every change of the checks or of `Columns`
+TICK = 2.0  # seconds; the coarsest resolution of modification times among file systems
 
 
-def cached(data: Path, make: Callable[[], Columns]) -> Columns:
-    """The columns of the data set in the folder `data`, from its cache, or made and kept there.
+def cached(data: Path, read: Callable[[], Columns]) -> Columns:
+    """The columns of the data set in the folder `data`, from its cache or from `read`.
 
-    A cache that is damaged or of other files counts for nothing; one that cannot be written is
-    not written.
+    A cache that is damaged or of other files is ignored; one that cannot be written is left out.
     """
     path, state = data.parent / NAME, _state(data)
     columns = _read(path, state) if state else None
     if columns is None:
-        columns = make()
+        columns = read()
         if state and state == _state(data):
             _write(path, state, columns)
     return columns
 
 
 def _state(data: Path) -> str | None:
-    """What stands for the files in `data`; None where a change of them might not show."""
+    """A hash of the state of the files in `data`; None if a change might go unnoticed."""
     try:
         stats = {str(path.relative_to(data)): path.stat() for path in sorted(data.rglob("*"))}
     except OSError:
@@ -52,20 +51,20 @@ def _state(data: Path) -> str | None:
 
 
 def _read(path: Path, state: str) -> Columns | None:
-    """What is kept, if it is of that state; npz files carry checksums, which reading compares."""
+    """The cached columns, if valid for `state`; reading compares the checksums of npz files."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            if kept["state"].item() == state:
-                return Columns(**{field.name: kept[field.name] for field in fields(Columns)})
-    except Exception:  # what a damaged file raises depends on where it is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            if stored["state"].item() == state:
+                return Columns(**{field.name: stored[field.name] for field in fields(Columns)})
+    except Exception:  # the error depends on where the file is damaged
         pass
     return None
 
 
 def _write(path: Path, state: str, columns: Columns) -> None:
-    """Keeps all of the columns or nothing."""
+    """Writes all of the columns or nothing."""
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-    with suppress(OSError):  # a full disk, a folder that is only to be read
+    with suppress(OSError):  # a full disk, a read-only folder
         try:
             with partial.open("xb") as file:
                 np.savez(file, state=np.array(state), **vars(columns))

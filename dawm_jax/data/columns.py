@@ -1,4 +1,4 @@
-"""The episodes of a data set, checked, as columns: one episode after the other."""
+"""The episodes of a data set, checked and concatenated into columns."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -9,19 +9,19 @@ import numpy as np
 from dawm_jax.errors import DatasetError
 
 FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
-Fields = dict[str, np.ndarray]  # of one episode, as they are stored
-LARGEST = 1e15  # of a value: the squares and sums of larger ones overflow float32
-MEND = "mend the episode, or leave it out of the data set"
+Fields = dict[str, np.ndarray]  # of one episode, as stored
+LARGEST = 1e15  # squares and sums of larger values overflow float32
+ADVICE = "fix the episode or remove it from the data set"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """E episodes of N steps in all, each with one observation more than steps."""
+    """E episodes with N steps in total, each with one more observation than steps."""
 
     observations: np.ndarray  # (N + E, observation_dim) float32
-    actions: np.ndarray  # (N, action_dim) float32; as recorded, not scaled
+    actions: np.ndarray  # (N, action_dim) float32, as recorded, not scaled
     rewards: np.ndarray  # (N,) float32
-    lengths: np.ndarray  # (E,) int64; steps of each episode
+    lengths: np.ndarray  # (E,) int64; steps per episode
     terminated: np.ndarray  # (E,) bool; False where the episode was truncated
 
 
@@ -31,12 +31,12 @@ def check_columns(
     observation_shape: tuple[int, ...],
     action_shape: tuple[int, ...],
 ) -> Columns:
-    """Puts the episodes of the data set `name` together, if they can be used.
+    """Checks and concatenates the episodes of the data set `name`.
 
-    Shapes and types are looked at in each episode, numbers in whole columns.
+    Shapes and types are checked per episode, numbers in whole columns.
 
     Raises:
-        DatasetError: an episode cannot be used; it is told by its number, as is the step.
+        DatasetError: an episode is unusable; the message names its number and the step.
     """
     row_shapes = dict.fromkeys(FIELDS, ()) | {
         "observations": observation_shape,
@@ -44,7 +44,7 @@ def check_columns(
     }
     pieces = {f: [np.empty((0, prod(shape)), np.float32)] for f, shape in row_shapes.items()}
     lengths = []
-    with np.errstate(over="ignore"):  # a number that float32 cannot hold becomes infinite
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite
         for number, episode in enumerate(episodes):
             lengths.append(_check_shapes(f"episode {number} of '{name}'", episode, row_shapes))
             for field, value in episode.items():
@@ -60,7 +60,8 @@ def check_columns(
     if over.any():
         place, step = _place(over.argmax(), end - steps, name)
         raise DatasetError(
-            f"{place} goes on after a terminated or truncated step, number {step}: split it there."
+            f"{place} continues after a terminated or truncated step, number {step}: "
+            "split the episode there."
         )
     return Columns(
         observations=columns["observations"],
@@ -72,45 +73,45 @@ def check_columns(
 
 
 def _check_shapes(name: str, episode: Fields, row_shapes: dict[str, tuple[int, ...]]) -> int:
-    """The number of steps of an episode whose fields have as many rows, of the right shape."""
+    """The number of steps of an episode, after checking the shape and type of its fields."""
     steps = len(np.atleast_1d(episode["rewards"]))
     if steps == 0:
-        raise DatasetError(f"{name} has no steps: {MEND}.")
+        raise DatasetError(f"{name} has no steps: {ADVICE}.")
     for field, row_shape in row_shapes.items():
         value = episode[field]
         shape = (steps + (field == "observations"), *row_shape)
         if value.shape != shape:
             raise DatasetError(
-                f"{name} has {field} of shape {value.shape}, expected {shape}: {MEND}."
+                f"{name} has {field} of shape {value.shape}, expected {shape}: {ADVICE}."
             )
         if value.dtype.kind not in "biuf":
             raise DatasetError(
-                f"{name} has {field} of type {value.dtype}, expected numbers: {MEND}."
+                f"{name} has {field} of type {value.dtype}, expected numbers: {ADVICE}."
             )
     return steps
 
 
 def _check_numbers(name: str, field: str, column: np.ndarray, first: np.ndarray) -> None:
-    """Raises DatasetError for a number that cannot be used; `first` row of each episode (E,)."""
+    """Raises DatasetError for an unusable number; `first` (E,) rows of the episodes."""
     if column.min(initial=0.0) >= -LARGEST and column.max(initial=0.0) <= LARGEST:
-        return  # not so where there is a NaN
+        return  # never with a NaN
     row = (~(np.abs(column) <= LARGEST)).any(axis=1).argmax()
     episode, step = _place(row, first, name)
     if np.isfinite(column[row]).all():
         raise DatasetError(
-            f"{episode} has a value beyond {LARGEST:g} in {field} at step {step}: scale them down."
+            f"{episode} has a value beyond {LARGEST:g} in {field} at step {step}: rescale {field}."
         )
-    raise DatasetError(f"{episode} has a non-finite value in {field} at step {step}: {MEND}.")
+    raise DatasetError(f"{episode} has a non-finite value in {field} at step {step}: {ADVICE}.")
 
 
 def _place(row: np.intp, first: np.ndarray, name: str) -> tuple[str, int]:
-    """The episode that `row` belongs to, in words, and the step of it."""
+    """The episode of `row`, in words, and its step in the episode."""
     number = np.searchsorted(first, row, side="right") - 1
     return f"episode {number} of '{name}'", int(row - first[number])
 
 
 def join(parts: Sequence[Columns]) -> Columns:
-    """The episodes of all `parts`, in their order."""
+    """The episodes of all `parts`, in order."""
     if len(parts) == 1:
         return parts[0]
     names = [field.name for field in fields(Columns)]

@@ -14,7 +14,7 @@ SMALLEST = 1e-30  # smallest usable scale: devices flush numbers not far below i
 
 
 def pack(dataset_id: str, columns: Columns, action_space: Box, discount: float) -> Dataset:
-    """The columns as rows on the device; the return scale is not set yet."""
+    """Packs columns onto the device; the return scale is set later."""
     lengths = columns.lengths
     low, high = _action_bounds(action_space, columns.actions)
     last = np.cumsum(lengths + 1) - 1
@@ -22,12 +22,12 @@ def pack(dataset_id: str, columns: Columns, action_space: Box, discount: float) 
     recorded[last] = False
 
     def rows(values: np.ndarray) -> np.ndarray:
-        """The values of all steps as float32, with a zero in each episode's last row."""
+        """The values of all steps as float32, with zeros in the last row of each episode."""
         filled = np.zeros((len(recorded), *values.shape[1:]), np.float32)
         filled[recorded] = values
         return filled
 
-    # A simulator clips what it is given, so a recorded action beyond the bounds was the bound.
+    # Simulators clip actions, so a recorded action beyond the bounds acted as the bound.
     unit_actions = scale_between(np.clip(columns.actions, low, high), low, high)
     row = np.arange(len(recorded))
     arrays = {
@@ -55,13 +55,13 @@ def pack(dataset_id: str, columns: Columns, action_space: Box, discount: float) 
 
 
 def return_to_go(reward: np.ndarray, lengths: np.ndarray, discount: float) -> np.ndarray:
-    """g_t = sum over k >= t of gamma^(k - t) r_k to the end of t's episode, in float64.
+    """g_t = sum over k >= t of gamma^(k - t) r_k, to the end of t's episode, in float64.
 
-    All episodes at once, from their last steps backwards.
+    Vectorized over episodes, from their last steps backwards.
 
     Args:
-        reward: (N,) of episodes one after the other.
-        lengths: (E,) steps of each.
+        reward: (N,) of concatenated episodes.
+        lengths: (E,) steps per episode.
     """
     to_go = reward.astype(np.float64)
     longest_first = np.argsort(-lengths, kind="stable")
@@ -74,13 +74,13 @@ def return_to_go(reward: np.ndarray, lengths: np.ndarray, discount: float) -> np
 
 
 def _action_bounds(space: Box, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The space's bounds; where one is infinite, or both are equal, the data's range."""
+    """The bounds of the space; where one is infinite or both are equal, the data's range."""
     with np.errstate(over="ignore"):
         low, high = (edge.reshape(-1).astype(np.float32) for edge in (space.low, space.high))
         bounded = np.isfinite(high - low) & (low < high)
     low = np.where(bounded, low, actions.min(0))
     high = np.where(bounded, high, actions.max(0))
-    # 1 is less than the distance of one float32 to the next where they are large.
+    # Neighboring large float32 numbers are more than 1 apart.
     return low, np.where(high > low, high, low + np.maximum(1.0, np.abs(low)))
 
 

@@ -1,4 +1,4 @@
-"""Episodes set aside, for checks on data that no model was trained on."""
+"""Held-out episodes, for measurements on data that no model is trained on."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from dawm_jax.types import Array, Dataset, Episodes
 
 
 def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
-    """The data set of only the `episodes` (ascending indices)."""
+    """The data set restricted to `episodes` (ascending indices)."""
     first = np.cumsum(dataset.lengths + 1) - dataset.lengths - 1
     rows = np.concatenate(
         [np.arange(first[e], first[e] + dataset.lengths[e] + 1) for e in episodes]
@@ -30,11 +30,11 @@ def _rows(episodes: Episodes, rows: Array) -> Episodes:
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset | None]:
-    """Splits off about `fraction` of the episodes, at least one, for checks never trained on.
+    """Splits off about `fraction` of the episodes, at least one.
 
     Returns:
-        The rest and the held-out part, which is None for fraction 0 and where there is only one
-        episode.
+        The data set to train on and the held-out one, which is None for fraction 0 or if there is
+        only one episode.
     """
     count = len(dataset.lengths)
     if count == 1 or fraction == 0.0:

@@ -1,4 +1,4 @@
-"""Invertible maps of data to the scale a network likes, one feature at a time."""
+"""Invertible maps of data to the scale of a network's inputs, per feature."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,8 +17,8 @@ class Affine(struct.PyTreeNode):
 
     offset: Array  # feature shape
     scale: Array  # feature shape
-    low: Array  # feature shape; the smallest normalized value in the data
-    high: Array  # feature shape; the largest one
+    low: Array  # feature shape; smallest normalized value of the data
+    high: Array  # feature shape; largest normalized value of the data
 
     def normalize(self, x: Array) -> Array:
         return (x - self.offset) / self.scale
@@ -30,7 +30,7 @@ class Affine(struct.PyTreeNode):
 class Quantile(struct.PyTreeNode):
     """The empirical distribution function, scaled to [-1, 1]: Diffuser's CDF normalizer.
 
-    Piecewise linear between its knots; a value outside the data's range goes to its border.
+    Piecewise linear between its knots; values outside the data's range are clipped to it.
     """
 
     knots: Array  # (features, KNOTS) strictly increasing
@@ -56,26 +56,26 @@ _interpolate = jax.vmap(jnp.interp, in_axes=(-1, 0, 0), out_axes=-1)
 
 
 def _fit_affine(data: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> Affine:
-    """A constant feature, of scale 0, is shifted but not stretched."""
+    """A constant feature, of scale 0, is shifted but not scaled."""
     scale = np.where(scale > 1e-6 * np.maximum(1.0, np.abs(offset)), scale, 1.0)
     low, high = ((edge - offset) / scale for edge in (data.min(0), data.max(0)))
     return Affine(*(jnp.asarray(a, jnp.float32) for a in (offset, scale, low, high)))
 
 
 def fit_standard(data: np.ndarray) -> Affine:
-    """To mean 0 and standard deviation 1. `data` is (N, ...features)."""
+    """Maps to mean 0 and standard deviation 1. `data` is (N, ...features)."""
     data = np.asarray(data, np.float64)
     return _fit_affine(data, data.mean(0), data.std(0))
 
 
 def fit_minmax(data: np.ndarray) -> Affine:
-    """The data's range to [-1, 1]. `data` is (N, ...features)."""
+    """Maps the data's range to [-1, 1]. `data` is (N, ...features)."""
     data = np.asarray(data, np.float64)
     return _fit_affine(data, (data.max(0) + data.min(0)) / 2, (data.max(0) - data.min(0)) / 2)
 
 
 def fit_quantile(data: np.ndarray) -> Quantile:
-    """To a uniform distribution over [-1, 1]. `data` is (N, features)."""
+    """Maps to a uniform distribution over [-1, 1]. `data` is (N, features)."""
     pairs = [_cdf(column) for column in np.asarray(data, np.float32).T]
     knots, levels = (
         jnp.asarray(np.stack(arrays), jnp.float32) for arrays in zip(*pairs, strict=True)
@@ -84,14 +84,14 @@ def fit_quantile(data: np.ndarray) -> Quantile:
 
 
 def _cdf(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knots and levels of one feature; a constant is put in the middle of a unit interval."""
+    """Knots and levels of one feature; a constant lies in the middle of its interval."""
     values, counts = np.unique(column, return_counts=True)
     if len(values) == 1:
         unit = np.linspace(-1.0, 1.0, KNOTS)
         return values[0] + unit * max(1.0, abs(float(values[0]))), unit
     share = np.cumsum(counts) - counts[0]
     level = 2.0 * share / share[-1] - 1.0
-    if len(values) > KNOTS:  # keep knots at even steps of probability, both ends among them
+    if len(values) > KNOTS:  # knots at even steps of probability, both ends included
         keep = np.unique(np.searchsorted(level, np.linspace(-1.0, 1.0, KNOTS)))
         values, level = values[keep], level[keep]
     position = np.linspace(0, len(values) - 1, KNOTS)
@@ -101,7 +101,7 @@ def _cdf(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def side_by_side(parts: Sequence[Normalizer]) -> Normalizer:
-    """The normalizer of all the features of `parts`, which are of one kind."""
+    """The normalizer of the features of all `parts`, which are of one kind."""
     axis = 0 if isinstance(parts[0], Quantile) else -1
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis), *parts)
 

@@ -1,7 +1,6 @@
-"""Arrays in one .npz file that is never held in memory: written by the block, read where it lies.
+"""Arrays in one .npz file that is never held in memory: written by the block, memory-mapped.
 
-The file is as `numpy.savez` writes it: members are stored, not compressed, so that each can be
-found in the mapped file.
+The format is that of `numpy.savez`: members are stored, not compressed, so that each can be mapped.
 """
 
 import math
@@ -16,7 +15,7 @@ import numpy as np
 
 from dawm_jax.errors import require
 
-LENGTHS, HEADER = 26, 30  # where the lengths of a zip member's name and extra are; where these are
+LENGTHS, HEADER = 26, 30  # offsets in a zip member: the lengths of name and extra; the name
 
 
 class Column(NamedTuple):
@@ -24,7 +23,7 @@ class Column(NamedTuple):
 
     dtype: np.dtype
     shape: tuple[int, ...]
-    offset: int  # bytes from the file's begin to the first entry
+    offset: int  # bytes from the start of the file to the first entry
 
 
 def write(
@@ -32,11 +31,11 @@ def write(
     columns: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
     blocks: Callable[[str], Iterable[np.ndarray]],
 ) -> None:
-    """Writes the arrays of the given types and shapes, one after the other.
+    """Writes arrays of the given types and shapes, one after the other.
 
     Args:
-        file: one that can be sought in.
-        blocks: blocks(name) are the array's parts along its first axis.
+        file: a seekable file.
+        blocks: blocks(name) yields the array in parts along its first axis.
     """
     with zipfile.ZipFile(file, "w") as archive:
         for name, (dtype, shape) in columns.items():
@@ -49,10 +48,10 @@ def write(
 
 
 def columns(path: Path) -> dict[str, Column]:
-    """What is in a file, by name; the arrays are not read.
+    """The arrays of a file by name, without reading them.
 
     Raises:
-        UserError: an array is compressed, or not of plain numbers row after row.
+        UserError: an array is compressed, or not of numbers in C order.
     """
     found = {}
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -74,13 +73,13 @@ def columns(path: Path) -> dict[str, Column]:
 
 
 def mapped(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, to be read only, by name; what is not used is not in memory.
+    """The arrays of a file by name, memory-mapped and read-only.
 
-    They may lie at any byte, which numpy minds in few places: see `take`.
+    They may be unaligned, which a few numpy functions handle badly: see `take`.
     """
     with path.open("rb") as file:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if hasattr(mmap, "MADV_RANDOM"):  # rows are drawn from anywhere: no neighbours with them
+    if hasattr(mmap, "MADV_RANDOM"):  # random access: no read-ahead
         memory.madvise(mmap.MADV_RANDOM)
     return {
         name: np.ndarray(column.shape, column.dtype, memory, column.offset)
@@ -89,9 +88,9 @@ def mapped(path: Path) -> dict[str, np.ndarray]:
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """`array[index]`, rows (...,) + `array.shape[1:]`, of an array that may lie at any byte.
+    """`array[index]`, (...,) + `array.shape[1:]`, of an array that may be unaligned.
 
-    Taken as plain bytes, as numpy would first copy the whole of an array that is not aligned.
+    Rows are taken as bytes, because numpy copies the whole of an unaligned array first.
     """
     width = array.dtype.itemsize * math.prod(array.shape[1:])
     rows = np.ndarray(len(array), np.dtype((np.void, width)), array.data)

@@ -1,4 +1,4 @@
-"""Published constants of the robots, by the name their environment ids begin with.
+"""Published constants of robots, by the prefix of their environment ids.
 
 Reference returns: D4RL (Fu et al. 2020), returns of a random and of an expert policy.
 Return scales: DWM (Ding et al. 2024).
@@ -14,5 +14,5 @@ RETURN_SCALES = {"halfcheetah": 1200.0, "hopper": 400.0, "walker2d": 550.0}
 
 
 def robot_of(environment_id: str) -> str:
-    """'Hopper-v5' -> 'hopper'; one of another namespace is no robot of these."""
+    """'Hopper-v5' -> 'hopper'. Ids of other namespaces match no robot."""
     return environment_id.split("-")[0].lower()

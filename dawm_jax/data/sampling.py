@@ -1,4 +1,4 @@
-"""Batches drawn on the device, from recorded and generated transitions."""
+"""Batches drawn on the device from recorded and synthetic transitions."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from dawm_jax.types import Array, Transition
 
 
 class Draw(NamedTuple):
-    """How many rows are drawn, in which shape, and from which key."""
+    """A draw of rows: their shape and the key."""
 
     key: Array
     shape: tuple[int, ...]
 
     def numbers(self, count: int) -> Array:
-        """The numbers of the rows, each of `count` with the same probability."""
+        """Row numbers, uniform over `count`."""
         return jax.random.randint(self.key, self.shape, 0, count)
 
     def of(self, transitions: Transition) -> Transition:
@@ -27,9 +27,9 @@ class Draw(NamedTuple):
 
 
 class TransitionSet(struct.PyTreeNode):
-    """Transitions to draw batches from: `real` ones, and a share of `synthetic` ones."""
+    """Transitions to draw batches from: recorded ones and a share of synthetic ones."""
 
-    real: Transition
+    recorded: Transition
     synthetic: Transition | None = None
     synthetic_ratio: float = struct.field(pytree_node=False, default=0.5)
 
@@ -39,16 +39,16 @@ class TransitionSet(struct.PyTreeNode):
     def sample(self, key: Array, shape: tuple[int, ...]) -> Transition:
         """A batch of leading dimensions `shape`, drawn uniformly from each part.
 
-        The last of the dimensions holds round(ratio * size) synthetic transitions, after the real.
+        Along the last dimension, round(ratio * size) synthetic transitions follow the recorded.
         """
         if self.synthetic is None:
-            return Draw(key, shape).of(self.real)
-        real, synthetic = draws(key, shape, self.synthetic_ratio)
-        return joined(real.of(self.real), synthetic.of(self.synthetic), len(shape) - 1)
+            return Draw(key, shape).of(self.recorded)
+        recorded, synthetic = draws(key, shape, self.synthetic_ratio)
+        return joined(recorded.of(self.recorded), synthetic.of(self.synthetic), len(shape) - 1)
 
 
 def check_ratio(synthetic_ratio: float) -> None:
-    """Raises UserError unless it is a share."""
+    """Raises UserError unless the ratio is a share."""
     require(
         0.0 <= synthetic_ratio <= 1.0,
         f"synthetic_ratio is {synthetic_ratio}; it must be between 0 and 1",
@@ -56,13 +56,13 @@ def check_ratio(synthetic_ratio: float) -> None:
 
 
 def draws(key: Array, shape: tuple[int, ...], synthetic_ratio: float) -> tuple[Draw, Draw]:
-    """What a batch takes of the real and of the synthetic transitions."""
+    """The draws of a batch from the recorded and from the synthetic transitions."""
     *lead, size = shape
     synthetic = round(synthetic_ratio * size)
-    real_key, synthetic_key = jax.random.split(key)
-    return Draw(real_key, (*lead, size - synthetic)), Draw(synthetic_key, (*lead, synthetic))
+    recorded_key, synthetic_key = jax.random.split(key)
+    return Draw(recorded_key, (*lead, size - synthetic)), Draw(synthetic_key, (*lead, synthetic))
 
 
-def joined(real: Transition, synthetic: Transition, axis: int) -> Transition:
-    """Both parts of a batch, one after the other along `axis`."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=axis), real, synthetic)
+def joined(recorded: Transition, synthetic: Transition, axis: int) -> Transition:
+    """Both parts of a batch, concatenated along `axis`."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=axis), recorded, synthetic)

@@ -1,4 +1,4 @@
-"""Batches of which the generated transitions stay in a file: only the rows drawn are read."""
+"""Batches whose synthetic transitions stay in a file: only the drawn rows are read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +11,16 @@ from dawm_jax.data import npz_columns
 from dawm_jax.data.sampling import check_ratio, draws, joined
 from dawm_jax.types import Array, Transition
 
+ACTIONS = ("action", "next_action")  # the fields in units of the environment
+
 
 @dataclass(frozen=True, eq=False)
 class StoredTransitions:
-    """N transitions in a file on the host, whose actions are in the environment's units."""
+    """N transitions in a file on the host, with actions in the environment's units."""
 
-    columns: dict[str, np.ndarray]  # the fields of `Transition`, as of `npz_columns.mapped`
-    scale_action: Callable[[np.ndarray], np.ndarray]  # from those units to [-1, 1]
-    memory: int  # bytes of rows to read at once
+    columns: dict[str, np.ndarray]  # the fields of `Transition`, from `npz_columns.mapped`
+    scale_action: Callable[[np.ndarray], np.ndarray]  # to [-1, 1]
+    memory: int  # bytes of rows per read
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -34,18 +36,19 @@ class StoredTransitions:
         return sum(column.nbytes for column in self.columns.values()) // len(self)
 
     def rows(self, index: np.ndarray) -> Transition:
-        """The transitions of these numbers (...), in memory, with arrays that begin with (...)."""
+        """The transitions number `index` (...), in memory, with arrays that start with (...)."""
         taken: dict[str, Any] = {
             name: npz_columns.take(column, index) for name, column in self.columns.items()
         }
-        taken["action"] = self.scale_action(taken["action"]).astype(np.float32)
+        for name in ACTIONS:
+            taken[name] = self.scale_action(taken[name]).astype(np.float32)
         return Transition(**taken)
 
 
 class TransitionStream(struct.PyTreeNode):
-    """The batches of a `TransitionSet` with the same transitions, but for where they lie."""
+    """Batches equal to those of a `TransitionSet` with the same transitions."""
 
-    real: Transition
+    recorded: Transition
     synthetic: StoredTransitions = struct.field(pytree_node=False)
     synthetic_ratio: float = struct.field(pytree_node=False, default=0.5)
 
@@ -53,7 +56,7 @@ class TransitionStream(struct.PyTreeNode):
         check_ratio(self.synthetic_ratio)
 
     def index(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Which synthetic transitions the batch takes."""
+        """The numbers of the synthetic transitions in the batch."""
         return draws(key, shape, self.synthetic_ratio)[1].numbers(len(self.synthetic))
 
     def fetch(self, index: np.ndarray) -> Transition:
@@ -61,10 +64,10 @@ class TransitionStream(struct.PyTreeNode):
         return self.synthetic.rows(index)
 
     def rows_at_once(self) -> int:
-        """How many of them may be on their way together."""
+        """The largest number of transitions per read."""
         return self.synthetic.memory // self.synthetic.row_bytes
 
     def sample(self, key: Array, shape: tuple[int, ...], fetched: Transition) -> Transition:
         """The batch, given the transitions that `index` names."""
-        real, _ = draws(key, shape, self.synthetic_ratio)
-        return joined(real.of(self.real), fetched, len(shape) - 1)
+        recorded, _ = draws(key, shape, self.synthetic_ratio)
+        return joined(recorded.of(self.recorded), fetched, len(shape) - 1)

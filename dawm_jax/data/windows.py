@@ -1,4 +1,4 @@
-"""Windows of T states, and one-step transitions, cut from episodes on the device."""
+"""Windows of T states and one-step transitions, cut from episodes on the device."""
 
 from functools import partial
 
@@ -17,12 +17,12 @@ def window_starts(
 ) -> np.ndarray:
     """The rows at which a window of `horizon` states may start.
 
-    In an episode that ends in a terminal state every recorded step starts one; its end is filled
-    by repeating that state. In a truncated episode the window has to fit, and the starts among
-    the last `skip_truncated_tail` steps can be left out, whose return-to-go the cut lowers.
+    In an episode that ends in a terminal state every recorded step starts a window; the terminal
+    state repeats to its end. In a truncated episode the window must fit, and starts among the last
+    `skip_truncated_tail` steps are left out, because truncation lowers their return-to-go.
 
     Args:
-        lengths: (E,) steps of each episode, which has one row more.
+        lengths: (E,) steps per episode, which has one row more.
         terminated: (E,) bool.
 
     Returns:
@@ -39,7 +39,7 @@ def window_starts(
 def cut_windows(
     episodes: Episodes, starts: Array, horizon: int, return_scale: float | Array
 ) -> Window:
-    """The windows of `horizon` states that begin at the rows `starts` (B,)."""
+    """The windows of `horizon` states that start at the rows `starts` (B,)."""
     left = episodes.steps_left[starts][:, None]
     offset = jnp.arange(horizon)
     rows = starts[:, None] + jnp.minimum(offset, left)
@@ -61,7 +61,7 @@ def cut_windows(
 
 
 class WindowSet(struct.PyTreeNode):
-    """The windows of a data set, cut when they are asked for."""
+    """The windows of a data set, cut on access."""
 
     episodes: Episodes
     starts: Array  # (M,) int32
@@ -73,16 +73,16 @@ class WindowSet(struct.PyTreeNode):
         """All windows of `dataset`.
 
         Raises:
-            UserError: no episode is long enough for one, or an argument is out of range.
+            UserError: no episode is long enough, or an argument is out of range.
         """
         check_value("horizon", horizon, Few)
         check_value("skip_truncated_tail", skip_truncated_tail, CountOrZero)
         starts = window_starts(dataset.lengths, dataset.terminated, horizon, skip_truncated_tail)
         require(
             len(starts) > 0,
-            f"no episode of '{dataset.id}' holds a window of {horizon} states: the longest has "
-            f"{dataset.lengths.max()} steps and none ends in a terminal state. Use a shorter "
-            "world_model.horizon or a data set of longer episodes.",
+            f"no episode of '{dataset.id}' contains a window of {horizon} states: the longest has "
+            f"{dataset.lengths.max()} steps, and none ends in a terminal state. Use a shorter "
+            "world_model.horizon or a data set with longer episodes.",
         )
         scale = jnp.float32(dataset.return_scale)
         return cls(dataset.episodes, jnp.asarray(starts), scale, horizon)
@@ -97,7 +97,7 @@ class WindowSet(struct.PyTreeNode):
 
 
 def to_transitions(dataset: Dataset) -> Transition:
-    """Every recorded step. A truncated episode's last step keeps its bootstrap."""
+    """Every recorded step. The last step of a truncated episode keeps its bootstrap."""
     row = np.flatnonzero(np.asarray(dataset.episodes.steps_left))
     return _steps(dataset.episodes, jnp.asarray(row), dataset.discount)
 
@@ -112,5 +112,7 @@ def _steps(episodes: Episodes, row: Array, discount: float) -> Transition:
         reward=episodes.reward[row],
         discount=jnp.where(terminal, 0.0, discount).astype(jnp.float32),
         next_observation=episodes.observation[row + 1],
-        real=jnp.ones(len(row), bool),
+        next_action=episodes.action[row + 1],
+        next_action_mask=episodes.steps_left[row] > 1,
+        recorded=jnp.ones(len(row), bool),
     )

@@ -1,6 +1,6 @@
 """What the denoiser predicts, and how clean data follow from it.
 
-With signal rate a, noised data are x_k = sqrt(a) x_0 + sqrt(1 - a) noise.
+All in terms of any alpha and sigma of the noised data, x = alpha x_0 + sigma noise.
 """
 
 from collections.abc import Callable
@@ -12,30 +12,61 @@ from dawm_jax.types import Array
 
 
 class Parameterization(NamedTuple):
-    """`target(x_0, noise, a)` is what is regressed; `to_x0(prediction, x_k, a)` inverts it."""
+    """A kind of prediction, which is fitted by its unweighted squared error.
 
-    target: Callable[[Array, Array, Array], Array]
-    to_x0: Callable[[Array, Array, Array], Array]
+    `target(x_0, noise, alpha, sigma)` is what is regressed, `to_x0(prediction, x, alpha, sigma)`
+    inverts it, and `input_scale(alpha, sigma)` is the factor of x in the network's input.
+    """
+
+    target: Callable[[Array, Array, Array, Array], Array]
+    to_x0: Callable[[Array, Array, Array, Array], Array]
+    input_scale: Callable[[Array, Array], Array | float] = lambda alpha, sigma: 1.0
+
+
+def unit_scale(alpha: Array, sigma: Array) -> Array:
+    """The factor that brings noised data to unit variance, if the clean data have it."""
+    return 1.0 / jnp.sqrt(alpha**2 + sigma**2)
 
 
 PARAMETERIZATIONS = {
     # Ho et al. 2020, eq. 14.
     "epsilon": Parameterization(
-        target=lambda x0, noise, a: noise,
-        to_x0=lambda prediction, x, a: (x - jnp.sqrt(1.0 - a) * prediction) / jnp.sqrt(a),
+        target=lambda x0, noise, alpha, sigma: noise,
+        to_x0=lambda prediction, x, alpha, sigma: (x - sigma * prediction) / alpha,
     ),
     "x0": Parameterization(
-        target=lambda x0, noise, a: x0,
-        to_x0=lambda prediction, x, a: prediction,
+        target=lambda x0, noise, alpha, sigma: x0,
+        to_x0=lambda prediction, x, alpha, sigma: prediction,
     ),
-    # Salimans & Ho 2022, appendix D.
+    # Salimans & Ho 2022, appendix D, where alpha^2 + sigma^2 = 1.
     "v": Parameterization(
-        target=lambda x0, noise, a: jnp.sqrt(a) * noise - jnp.sqrt(1.0 - a) * x0,
-        to_x0=lambda prediction, x, a: jnp.sqrt(a) * x - jnp.sqrt(1.0 - a) * prediction,
+        target=lambda x0, noise, alpha, sigma: alpha * noise - sigma * x0,
+        to_x0=lambda prediction, x, alpha, sigma: (
+            (alpha * x - sigma * prediction) / (alpha**2 + sigma**2)
+        ),
+    ),
+    # Lipman et al. 2023, example II: dx / dtime of rectified flow, where alpha + sigma = 1.
+    "velocity": Parameterization(
+        target=lambda x0, noise, alpha, sigma: noise - x0,
+        to_x0=lambda prediction, x, alpha, sigma: (x - sigma * prediction) / (alpha + sigma),
+    ),
+    # Karras et al. 2022, eqs. 7 and 8, for any alpha and data of unit variance: x_0 is estimated as
+    # c_skip x + c_out F(c_in x), where F is the network. Their weight of the squared error is
+    # 1 / c_out^2, so F is fitted to (x_0 - c_skip x) / c_out, in which most of x_0 cancels at low
+    # noise: it is written without that here. Where alpha^2 + sigma^2 = 1 it is -v.
+    "preconditioned": Parameterization(
+        target=lambda x0, noise, alpha, sigma: (
+            unit_scale(alpha, sigma) * (sigma * x0 - alpha * noise)
+        ),
+        to_x0=lambda prediction, x, alpha, sigma: (
+            unit_scale(alpha, sigma) ** 2 * alpha * x
+            + unit_scale(alpha, sigma) * sigma * prediction
+        ),
+        input_scale=unit_scale,
     ),
 }
 
 
-def add_noise(x0: Array, noise: Array, signal_rate: Array) -> Array:
-    """The forward process q(x_k | x_0) (Ho et al. 2020, eq. 4)."""
-    return jnp.sqrt(signal_rate) * x0 + jnp.sqrt(1.0 - signal_rate) * noise
+def add_noise(x0: Array, noise: Array, alpha: Array, sigma: Array) -> Array:
+    """The forward process q(x | x_0) (Kingma et al. 2021, eq. 1)."""
+    return alpha * x0 + sigma * noise

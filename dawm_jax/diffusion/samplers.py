@@ -1,7 +1,8 @@
-"""Strided reverse processes, all of one form.
+"""Reverse processes over a grid of times, all of one form.
 
-From step k to an earlier step j, x_j = c_0 x_0 + c_k x_k + s noise, where x_0 is the denoiser's
-estimate. A sampler is the three coefficients as functions of the signal rates of k and of j.
+From a time t to the next s, x_s = a x_0 + b x_0' + c x_t + d noise, where x_0 is the denoiser's
+estimate at t and x_0' the one before it. A sampler is these four coefficients as functions of alpha
+and sigma on the grid.
 """
 
 from collections.abc import Callable
@@ -11,30 +12,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dawm_jax.diffusion.schedule import Schedule
 from dawm_jax.errors import require_choice
 from dawm_jax.settings import Few, Strength, check_settings
 from dawm_jax.types import Array
 
-Coefficients = tuple[np.ndarray, np.ndarray, np.ndarray]
+Coefficients = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def ancestral(now: np.ndarray, before: np.ndarray) -> Coefficients:
-    """The posterior q(x_j | x_k, x_0) (Ho et al. 2020, eq. 7; strided: Nichol & Dhariwal 2021)."""
-    alpha = now / before
-    x0 = np.sqrt(before) * (1.0 - alpha) / (1.0 - now)
-    x = np.sqrt(alpha) * (1.0 - before) / (1.0 - now)
-    return x0, x, np.sqrt((1.0 - before) / (1.0 - now) * (1.0 - alpha))
+def ancestral(alpha: np.ndarray, sigma: np.ndarray) -> Coefficients:
+    """The posterior q(x_s | x_t, x_0) (Ho et al. 2020, eq. 7; any schedule: Kingma et al. 2021)."""
+    ratio = alpha[:-1] / alpha[1:]
+    # The share of x_t's noise variance that came between s and t.
+    added = 1.0 - (ratio * sigma[1:] / sigma[:-1]) ** 2
+    x = ratio * (sigma[1:] / sigma[:-1]) ** 2
+    return alpha[1:] * added, np.zeros_like(x), x, sigma[1:] * np.sqrt(added)
 
 
-def ddim(now: np.ndarray, before: np.ndarray) -> Coefficients:
-    """The deterministic process of DDIM (Song et al. 2020, eq. 12 with sigma 0)."""
-    x = np.sqrt((1.0 - before) / (1.0 - now))
-    return np.sqrt(before) - x * np.sqrt(now), x, np.zeros_like(now)
+def ddim(alpha: np.ndarray, sigma: np.ndarray) -> Coefficients:
+    """The deterministic process of DDIM (Song et al. 2020, eq. 12 with sigma 0), of first order."""
+    x = sigma[1:] / sigma[:-1]
+    return alpha[1:] - x * alpha[:-1], np.zeros_like(x), x, np.zeros_like(x)
+
+
+def dpm_solver_2m(alpha: np.ndarray, sigma: np.ndarray) -> Coefficients:
+    """DPM-Solver++(2M), of second order (Lu et al. 2022, algorithm 2).
+
+    As `ddim`, but with the estimate extrapolated to the middle of the step in log(alpha / sigma).
+    Not so the first step, which has no estimate before it, and the last, which is infinitely long.
+    """
+    from_x0, _, x, deviation = ddim(alpha, sigma)
+    with np.errstate(divide="ignore"):  # infinite for clean data, and for noise alone
+        step = np.diff(np.log(alpha) - np.log(sigma))
+    beyond = np.zeros_like(x)
+    beyond[1:-1] = step[1:-1] / (2.0 * step[:-2])
+    return from_x0 * (1.0 + beyond), -from_x0 * beyond, x, deviation
 
 
 SAMPLERS: dict[str, Callable[[np.ndarray, np.ndarray], Coefficients]] = {
     "ancestral": ancestral,
     "ddim": ddim,
+    "dpm_solver_2m": dpm_solver_2m,
 }
 
 
@@ -46,7 +64,7 @@ class Sampling:
         UserError: a setting is out of range or names an unknown sampler.
     """
 
-    sampling_steps: Few = 3  # N of the K diffusion steps
+    sampling_steps: Few = 3  # N, the times that are visited, each by one estimate
     sampler: str = "ancestral"
     temperature: Strength = 0.5
     guidance_scale: Strength = 1.2
@@ -57,20 +75,20 @@ class Sampling:
 
 
 def sample(
-    estimate_x0: Callable[[Array, Array, Array], Array],
+    estimate_x0: Callable[[Array, Array, Array, Array], Array],
     noise: Callable[[Array], Array],
-    signal_rate: np.ndarray,
-    steps: np.ndarray,
+    schedule: Schedule,
+    times: np.ndarray,
     sampler: str,
     temperature: float,
 ) -> Array:
     """Denoises from pure noise.
 
     Args:
-        estimate_x0: maps x_k, its step k () and signal rate () to the clean data.
+        estimate_x0: maps x, and the clock (), alpha () and sigma () of its time, to the clean data.
         noise: maps the number of a draw () to a standard normal of the data's shape.
-        signal_rate: (K + 1,) of the schedule.
-        steps: (N,) the steps to visit, ascending.
+        schedule: of the noise.
+        times: (N + 1,) the schedule's `grid`.
         sampler: a key of `SAMPLERS`.
         temperature: factor of every standard deviation, the starting noise's too
             (Decision Diffuser's code).
@@ -78,15 +96,23 @@ def sample(
     Returns:
         A sample of the data's shape.
     """
-    now = signal_rate[steps]
-    coefficients = SAMPLERS[sampler](now, signal_rate[np.concatenate([[0], steps[:-1]])])
-    schedule = np.stack([steps, now, *coefficients], axis=1)[::-1]
+    alpha, sigma = np.asarray(schedule.alpha(times)), np.asarray(schedule.sigma(times))
+    coefficients = SAMPLERS[sampler](alpha, sigma)
+    known = (schedule.clock(times[:-1]), alpha[:-1], sigma[:-1], *coefficients)
+    rows = tuple(jnp.asarray(column, jnp.float32) for column in known)
 
-    def denoise(x: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
-        draw, (step, rate, from_x0, from_x, deviation) = inputs
-        x = from_x0 * estimate_x0(x, step, rate) + from_x * x
-        return x + temperature * deviation * noise(draw), None
+    def denoise(
+        carry: tuple[Array, Array], inputs: tuple[Array, tuple[Array, ...]]
+    ) -> tuple[tuple[Array, Array], None]:
+        x, before = carry
+        draw, (clock, alpha, sigma, from_x0, from_before, from_x, deviation) = inputs
+        x0 = estimate_x0(x, clock, alpha, sigma)
+        x = from_x0 * x0 + from_before * before + from_x * x
+        return (x + temperature * deviation * noise(draw), x0), None
 
-    draws = (jnp.arange(1, len(steps) + 1), jnp.asarray(schedule.copy(), jnp.float32))
-    x, _ = jax.lax.scan(denoise, temperature * noise(jnp.int32(0)), draws)
+    # Of data of unit variance; 1 where the schedule preserves it.
+    deviation = np.float32(np.sqrt(alpha[0] ** 2 + sigma[0] ** 2))
+    start = temperature * deviation * noise(jnp.int32(0))
+    carry = (start, jnp.zeros_like(start))
+    (x, _), _ = jax.lax.scan(denoise, carry, (jnp.arange(1, len(times)), rows))
     return x

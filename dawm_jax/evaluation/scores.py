@@ -1,9 +1,9 @@
-"""Normalized scores, and what to say of several seeds."""
+"""Normalized scores, and statistics over seeds."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import scipy  # which loads its parts, as stats, when they are used
+import scipy  # submodules such as stats load on first use
 
 
 def normalized_score(
@@ -22,7 +22,7 @@ def interquartile_mean(values: np.ndarray | Sequence[float]) -> float:
 def bootstrap_interval(
     values: np.ndarray | Sequence[float], resamples: int = 9999
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean, the same for the same values."""
+    """The 95 % percentile bootstrap interval of the mean; deterministic."""
     values = np.asarray(values, np.float64)
     if np.ptp(values) == 0.0:
         return float(values[0]), float(values[0])

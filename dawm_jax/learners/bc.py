@@ -23,6 +23,8 @@ class BCState(struct.PyTreeNode):
 class BC(LearnerSettings):
     """Behavior cloning with the mean squared error of the action."""
 
+    version = 1
+
     def init(self, key: Array, statistics: DataStatistics) -> BCState:
         params = self._policy(statistics).init(key, statistics.observation_mean)
         return BCState(params, self._optimizer.init(params), statistics)

@@ -43,9 +43,12 @@ class IQL(LearnerSettings):
     Observations are normalized, as for every learner here.
     """
 
+    version = 1
+
     polyak_step_size: Factor = 0.005
     expectile: Between = 0.7
     inverse_temperature: Positive = 3.0
+    critic_layer_norm: bool = False  # in both critics and the value function, not in the policy
 
     def init(self, key: Array, statistics: DataStatistics) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
@@ -105,7 +108,7 @@ class IQL(LearnerSettings):
             value_opt=value_opt,
         )
         losses = {"actor_loss": actor_loss, "critic_loss": critic_loss, "value_loss": value_loss}
-        return state, {**losses, **split_mean("q", q, batch.real)}
+        return state, {**losses, **split_mean("q", q, batch.recorded)}
 
     def value_loss(self, value: optax.Params, batch: Transition, q: Array) -> Array:
         """Expectile regression of V on Q (equation 5)."""
@@ -145,11 +148,11 @@ class IQL(LearnerSettings):
 
     @property
     def _critic(self) -> TwinCritic:
-        return TwinCritic(self.hidden)
+        return TwinCritic(self.hidden, layer_norm=self.critic_layer_norm)
 
     @property
     def _value(self) -> Value:
-        return Value(self.hidden)
+        return Value(self.hidden, layer_norm=self.critic_layer_norm)
 
     def _policy(self, statistics: DataStatistics) -> GaussianPolicy:
         return GaussianPolicy(self.hidden, statistics.action_dim)

@@ -1,20 +1,21 @@
 """What every learner is, and the pieces they share."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import chex
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dawm_jax.errors import require
 from dawm_jax.settings import BatchSize, Count, LearningRate, Width, check_settings
 from dawm_jax.training.loop import Component, Metrics
 from dawm_jax.types import Array, Dataset, Transition
 
 
 class DataStatistics(struct.PyTreeNode):
-    """What a learner is told of the recorded data; generated data never enter it."""
+    """What a learner is told of the recorded data; synthetic data never enter it."""
 
     observation_mean: Array  # (observation_dim,)
     observation_std: Array  # (observation_dim,)
@@ -63,15 +64,26 @@ class Learner(Component, Protocol):
 
 @dataclass(frozen=True)
 class LearnerSettings:
-    """Settings common to all learners; the defaults are those of TD3+BC and IQL."""
+    """Settings common to all learners; the defaults are those of TD3+BC and IQL.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
 
     steps: Count = 1_000_000
     batch_size: BatchSize = 256
-    hidden: tuple[Width, ...] = (256, 256)
+    hidden: tuple[Width, ...] = (256, 256)  # of each hidden layer of every network
     learning_rate: LearningRate = 3e-4
+
+    version: ClassVar[int]
 
     def __post_init__(self) -> None:
         check_settings(self)
+        require(
+            len(self.hidden) > 0,
+            f"{type(self).__name__}.hidden is (); it must have the width of at least one hidden "
+            "layer, e.g. (256, 256)",
+        )
 
     @property
     def updates_per_step(self) -> int:
@@ -88,11 +100,11 @@ def twin_loss(q: Array, target: Array) -> Array:
     return jnp.sum(jnp.mean((q - target) ** 2, axis=1))
 
 
-def split_mean(name: str, value: Array, real: Array) -> Metrics:
-    """Means of `value` (B,) over recorded and over generated rows, 0 where there are none."""
-    real_rows, all_rows = jnp.sum(real), real.size
-    sum_real, sum_all = jnp.sum(value * real), jnp.sum(value)
+def split_mean(name: str, value: Array, recorded: Array) -> Metrics:
+    """Means of `value` (B,) over recorded and over synthetic rows, 0 where there are none."""
+    recorded_rows, all_rows = jnp.sum(recorded), recorded.size
+    sum_recorded, sum_all = jnp.sum(value * recorded), jnp.sum(value)
     return {
-        f"{name}_real": sum_real / jnp.maximum(real_rows, 1),
-        f"{name}_synthetic": (sum_all - sum_real) / jnp.maximum(all_rows - real_rows, 1),
+        f"{name}_recorded": sum_recorded / jnp.maximum(recorded_rows, 1),
+        f"{name}_synthetic": (sum_all - sum_recorded) / jnp.maximum(all_rows - recorded_rows, 1),
     }

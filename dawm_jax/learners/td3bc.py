@@ -5,128 +5,20 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
-from dawm_jax.learners.protocol import (
-    DataStatistics,
-    LearnerSettings,
-    Metrics,
-    split_mean,
-    twin_loss,
-)
-from dawm_jax.networks.actor_critic import DeterministicPolicy, TwinCritic
-from dawm_jax.settings import Factor, Few, NotNegative, Positive
-from dawm_jax.training.optimizer import gradient_step
+from dawm_jax.learners.protocol import DataStatistics
+from dawm_jax.learners.td3 import TD3
+from dawm_jax.settings import Positive
 from dawm_jax.types import Array, Transition
 
 
-class TD3BCState(struct.PyTreeNode):
-    actor: optax.Params
-    critic: optax.Params
-    target_actor: optax.Params
-    target_critic: optax.Params
-    actor_opt: optax.OptState
-    critic_opt: optax.OptState
-    statistics: DataStatistics
-
-
 @dataclass(frozen=True)
-class TD3BC(LearnerSettings):
-    """TD3+BC with the paper's settings.
+class TD3BC(TD3):
+    """TD3+BC with the paper's settings."""
 
-    One call of `update` makes `policy_delay` critic updates, then one of policy and targets: the
-    order of the paper, without a condition on the step that a seed axis would evaluate both ways.
-    """
+    version = 1
 
-    polyak_step_size: Factor = 0.005
     bc_coefficient: Positive = 2.5
-    policy_noise: NotNegative = 0.2
-    noise_clip: Positive = 0.5
-    policy_delay: Few = 2
-    bc_on_real_only: bool = False  # leave generated rows out of the behavior cloning term
-
-    @property
-    def updates_per_step(self) -> int:
-        return self.policy_delay
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        return (self.policy_delay, self.batch_size)
-
-    def init(self, key: Array, statistics: DataStatistics) -> TD3BCState:
-        actor_key, critic_key = jax.random.split(key)
-        observation = statistics.observation_mean[None]
-        action = jnp.zeros((1, statistics.action_dim))
-        actor = self._policy(statistics).init(actor_key, observation)
-        critic = self._critic.init(critic_key, observation, action)
-        return TD3BCState(
-            actor=actor,
-            critic=critic,
-            target_actor=jax.tree.map(jnp.copy, actor),
-            target_critic=jax.tree.map(jnp.copy, critic),
-            actor_opt=self._optimizer.init(actor),
-            critic_opt=self._optimizer.init(critic),
-            statistics=statistics,
-        )
-
-    def update(
-        self, state: TD3BCState, batch: Transition, key: Array
-    ) -> tuple[TD3BCState, Metrics]:
-        """`batch` is (policy_delay, batch_size): one part for each critic update."""
-        batch = state.statistics.normalize_batch(batch)
-
-        def critic_step(
-            carry: tuple[optax.Params, optax.OptState], inputs: tuple[Transition, Array]
-        ) -> tuple[tuple[optax.Params, optax.OptState], Metrics]:
-            critic, opt_state = carry
-            part, noise_key = inputs
-            target = self.td_target(state, part, noise_key)
-            critic, opt_state, (loss, q), _ = gradient_step(
-                self._optimizer, self.critic_loss, critic, opt_state, part, target, has_aux=True
-            )
-            metrics = {"critic_loss": loss, **split_mean("q", q[0], part.real)}
-            return (critic, opt_state), metrics
-
-        keys = jax.random.split(key, self.policy_delay)
-        (critic, critic_opt), metrics = jax.lax.scan(
-            critic_step, (state.critic, state.critic_opt), (batch, keys), unroll=True
-        )
-        last = jax.tree.map(lambda leaf: leaf[-1], batch)
-        actor, actor_opt, loss, _ = gradient_step(
-            self._optimizer,
-            self.actor_loss,
-            state.actor,
-            state.actor_opt,
-            critic,
-            last,
-            state.statistics,
-        )
-        state = state.replace(
-            actor=actor,
-            critic=critic,
-            target_actor=self._polyak(actor, state.target_actor),
-            target_critic=self._polyak(critic, state.target_critic),
-            actor_opt=actor_opt,
-            critic_opt=critic_opt,
-        )
-        return state, {"actor_loss": loss, **jax.tree.map(jnp.mean, metrics)}
-
-    def td_target(self, state: TD3BCState, batch: Transition, key: Array) -> Array:
-        """Clipped double Q-learning with target policy smoothing (TD3, Fujimoto et al. 2018)."""
-        noise = self.policy_noise * jax.random.normal(key, batch.action.shape)
-        noise = jnp.clip(noise, -self.noise_clip, self.noise_clip)
-        policy = self._policy(state.statistics)
-        next_action = policy.apply(state.target_actor, batch.next_observation)
-        next_action = jnp.clip(next_action + noise, -1.0, 1.0)
-        next_q = self._critic.apply(state.target_critic, batch.next_observation, next_action)
-        return batch.reward + batch.discount * next_q.min(axis=0)
-
-    def critic_loss(
-        self, critic: optax.Params, batch: Transition, target: Array
-    ) -> tuple[Array, Array]:
-        """Sum of both critics' mean squared errors, and their Q-values (2, B)."""
-        q = self._critic.apply(critic, batch.observation, batch.action)
-        return twin_loss(q, target), q
 
     def actor_loss(
         self,
@@ -135,30 +27,13 @@ class TD3BC(LearnerSettings):
         batch: Transition,
         statistics: DataStatistics,
     ) -> Array:
-        """-lambda Q + (pi - a)^2, lambda = bc_coefficient / mean |Q| (equations 3 and 5)."""
+        """-lambda Q + (pi - a)^2, lambda = bc_coefficient / mean |Q| (equations 3 and 5).
+
+        Q is the first critic's; the square is averaged over the action's dimensions.
+        """
         action = self._policy(statistics).apply(actor, batch.observation)
         first = jax.tree.map(lambda leaf: leaf[:1], critic)
-        q = TwinCritic(self.hidden, count=1).apply(first, batch.observation, action)[0]
+        q = self._critic.clone(count=1).apply(first, batch.observation, action)[0]
         scale = self.bc_coefficient / jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
-        counts = batch.real if self.bc_on_real_only else jnp.ones_like(batch.real)
         error = jnp.mean((action - batch.action) ** 2, axis=-1)
-        bc = jnp.sum(error * counts) / jnp.maximum(jnp.sum(counts), 1)
-        return bc - scale * jnp.mean(q)
-
-    def act(self, state: TD3BCState, observation: Array) -> Array:
-        policy = self._policy(state.statistics)
-        return policy.apply(state.actor, state.statistics.normalize(observation))
-
-    def _polyak(self, params: optax.Params, target: optax.Params) -> optax.Params:
-        return optax.incremental_update(params, target, self.polyak_step_size)
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        return optax.adam(self.learning_rate)
-
-    @property
-    def _critic(self) -> TwinCritic:
-        return TwinCritic(self.hidden)
-
-    def _policy(self, statistics: DataStatistics) -> DeterministicPolicy:
-        return DeterministicPolicy(self.hidden, statistics.action_dim)
+        return self.cloning_mean(error, batch) - scale * jnp.mean(q)

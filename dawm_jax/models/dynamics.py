@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jax.tree_util import Partial
 
-from dawm_jax.data.normalizer import Normalizer, fit_standard
+from dawm_jax.data.normalizer import Affine, fit_standard
+from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.errors import require_choice
+from dawm_jax.models.inverse_dynamics import ACTIVATIONS
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.settings import Width
 from dawm_jax.training.optimizer import ModelSettings, gradient_step
@@ -22,30 +24,39 @@ class OneStepState(struct.PyTreeNode):
 
     params: optax.Params
     opt_state: optax.OptState
-    observation: Normalizer  # of states
-    outcome: Normalizer  # of the change of state in one step, and the reward
+    observation: Affine  # of states
+    outcome: Affine  # of the change of state in one step, and the reward
 
 
 @dataclass(frozen=True)
 class OneStepModel(ModelSettings):
-    """An MLP from a state and an action to mean and deviation of the next change and reward."""
+    """An MLP from a state and an action to mean and deviation of the next change and reward.
+
+    Raises:
+        UserError: a setting is out of range or names an unknown choice.
+    """
+
+    version = 1
 
     hidden: tuple[Width, ...] = (256, 256)
+    activation: str = "relu"
+    layer_norm: bool = False  # of each hidden layer
 
-    def new(self, key: Array, transitions: Transition) -> Partial:
-        """What makes the state of a new model; its normalizers are fitted to `transitions`."""
-        observation, outcome = map(np.asarray, (transitions.observation, _outcome(transitions)))
-        normalizers = fit_standard(observation), fit_standard(outcome)
-        return Partial(self._new, key, *normalizers, transitions.action[0])
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("activation", self.activation, ACTIVATIONS)
 
-    def _new(
-        self, key: Array, observation: Normalizer, outcome: Normalizer, action: Array
-    ) -> OneStepState:
-        network = self._network(len(outcome.low))
-        inputs = jnp.zeros((1, len(observation.low) + len(action)))
-        params, opt_state = self._untrained(network, key, inputs)
+    def init(self, key: Array, data: TransitionSet) -> OneStepState:
+        """An initial state, with normalizers fitted to the recorded transitions of `data`."""
+        recorded = data.recorded
+        outcome = np.asarray(outcomes(recorded))
+        inputs = jnp.zeros((1, recorded.observation.shape[-1] + recorded.action.shape[-1]))
+        params, opt_state = self._untrained(self._network(outcome.shape[-1]), key, inputs)
         return OneStepState(
-            params=params, opt_state=opt_state, observation=observation, outcome=outcome
+            params=params,
+            opt_state=opt_state,
+            observation=fit_standard(np.asarray(recorded.observation)),
+            outcome=fit_standard(outcome),
         )
 
     def update(
@@ -60,14 +71,23 @@ class OneStepModel(ModelSettings):
 
     def loss(self, params: optax.Params, state: OneStepState, batch: Transition) -> Array:
         """Mean negative log-likelihood of the normalized outcome, less its constant."""
-        outcome = state.outcome.normalize(_outcome(batch))
-        mean, log_std = self._predict(params, state, batch.observation, batch.action)
+        outcome = state.outcome.normalize(outcomes(batch))
+        mean, log_std = self.predict(params, state, batch.observation, batch.action)
         chex.assert_equal_shape([outcome, mean, log_std])
         return jnp.mean(0.5 * ((outcome - mean) / jnp.exp(log_std)) ** 2 + log_std)
 
+    def predict(
+        self, params: optax.Params, state: OneStepState, observation: Array, action: Array
+    ) -> tuple[Array, Array]:
+        """Mean and log standard deviation (..., observation_dim + 1) of the normalized outcome."""
+        inputs = jnp.concatenate([state.observation.normalize(observation), action], axis=-1)
+        size = state.outcome.low.shape[-1]
+        mean, log_std = jnp.split(self._network(size).apply(params, inputs), 2, axis=-1)
+        return mean, jnp.clip(log_std, -5.0, 2.0)
+
     def step(self, state: OneStepState, observation: Array, action: Array) -> tuple[Array, Array]:
         """The expected next states (B, observation_dim) and rewards (B,)."""
-        mean, _ = self._predict(state.params, state, observation, action)
+        mean, _ = self.predict(state.params, state, observation, action)
         outcome = state.outcome.unnormalize(mean)
         return observation + outcome[:, :-1], outcome[:, -1]
 
@@ -91,19 +111,12 @@ class OneStepModel(ModelSettings):
         _, (states, rewards) = jax.lax.scan(one_step, observation, actions.swapaxes(0, 1))
         return jnp.concatenate([observation[:, None], states.swapaxes(0, 1)], axis=1), rewards.T
 
-    def _predict(
-        self, params: optax.Params, state: OneStepState, observation: Array, action: Array
-    ) -> tuple[Array, Array]:
-        inputs = jnp.concatenate([state.observation.normalize(observation), action], axis=-1)
-        size = state.outcome.low.shape[-1]
-        mean, log_std = jnp.split(self._network(size).apply(params, inputs), 2, axis=-1)
-        return mean, jnp.clip(log_std, -5.0, 2.0)
-
-    def _network(self, outcomes: int) -> MLP:
-        return MLP((*self.hidden, 2 * outcomes))
+    def _network(self, features: int) -> MLP:
+        widths = (*self.hidden, 2 * features)
+        return MLP(widths, ACTIVATIONS[self.activation], layer_norm=self.layer_norm)
 
 
-def _outcome(transitions: Transition) -> Array:
-    """Change of state and reward, (N, observation_dim + 1)."""
+def outcomes(transitions: Transition) -> Array:
+    """Change of state and reward, (..., observation_dim + 1)."""
     change = transitions.next_observation - transitions.observation
-    return jnp.concatenate([change, transitions.reward[:, None]], axis=-1)
+    return jnp.concatenate([change, transitions.reward[..., None]], axis=-1)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jax.tree_util import Partial
 
 from dawm_jax.data.normalizer import Normalizer, fit_standard
+from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.errors import require_choice
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.settings import Dropout, Width
@@ -38,6 +38,8 @@ class InverseDynamics(ModelSettings):
         UserError: a setting is out of range or names an unknown choice.
     """
 
+    version = 1
+
     hidden: tuple[Width, ...] = (512, 512, 512)
     dropout: Dropout = 0.0
     activation: str = "silu"  # smooth, as motion is
@@ -46,26 +48,20 @@ class InverseDynamics(ModelSettings):
         super().__post_init__()
         require_choice("activation", self.activation, ACTIVATIONS)
 
-    def new(self, key: Array, transitions: Transition) -> Partial:
-        """What makes the state of a new model; its normalizers are fitted to `transitions`."""
-        observation, following = map(
-            np.asarray, (transitions.observation, transitions.next_observation)
+    def init(self, key: Array, data: TransitionSet) -> InverseDynamicsState:
+        """An initial state, with normalizers fitted to the recorded transitions of `data`."""
+        observation, following, action = (
+            np.asarray(getattr(data.recorded, name))
+            for name in ("observation", "next_observation", "action")
         )
-        normalizers = fit_standard(observation), fit_standard(following - observation)
-        return Partial(self._new, key, *normalizers, transitions.action[0])
-
-    def _new(
-        self, key: Array, observation: Normalizer, change: Normalizer, action: Array
-    ) -> InverseDynamicsState:
-        network = self._network(len(action))
-        inputs = jnp.zeros((1, len(observation.low) + len(change.low)))
-        params, opt_state = self._untrained(network, key, inputs)
+        inputs = jnp.zeros((1, 2 * observation.shape[-1]))
+        params, opt_state = self._untrained(self._network(action.shape[-1]), key, inputs)
         return InverseDynamicsState(
             params=params,
             opt_state=opt_state,
-            observation=observation,
-            change=change,
-            action_dim=len(action),
+            observation=fit_standard(observation),
+            change=fit_standard(following - observation),
+            action_dim=action.shape[-1],
         )
 
     def update(

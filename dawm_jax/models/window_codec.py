@@ -1,8 +1,10 @@
 """Windows as the channels that are diffused, and back.
 
 The channels of each step come in groups: observation (the state, or its change since the state
-before or since the window's first; normalized), reward, and terminal (+1 in and after a terminal
-state, -1 before).
+before or since the window's first; normalized), action, reward (normalized), and terminal (+1 in
+and after a terminal state, -1 before). The diffused ones are generated. Of the given ones the
+context holds the window's first entry, which the network sees and which every sample begins with.
+A group that is neither is absent.
 """
 
 import jax
@@ -12,9 +14,15 @@ from flax import struct
 
 from dawm_jax.data.normalizer import NORMALIZERS, Normalizer, side_by_side
 from dawm_jax.data.windows import WindowSet
+from dawm_jax.errors import require, require_choice
 from dawm_jax.types import Array, Context, Rollout, Window
 
-GROUPS = ("observation", "reward", "terminal")
+GROUPS = ("observation", "action", "reward", "terminal")  # in the order of their channels
+GIVABLE = ("observation", "action")  # those that a context holds
+# DAWM's (Li et al. 2025). The joint model diffuses the action as well; Decision Diffuser (Ajay et
+# al. 2022) diffuses the observation alone, which is all that it is given.
+DIFFUSED = ("observation", "reward", "terminal")
+GIVEN = ("observation", "action")
 OBSERVATION_TARGETS = ("absolute", "displacement", "increment")
 FIT_WINDOWS = 200_000
 FIT_NUMBERS = 2**25  # of the windows' observations, held at once
@@ -28,50 +36,66 @@ class WindowCodec(struct.PyTreeNode):
     reward: Normalizer  # (1,)
     observation_target: str = struct.field(pytree_node=False)
     horizon: int = struct.field(pytree_node=False)
+    action_dim: int = struct.field(pytree_node=False)
+    diffused: tuple[str, ...] = struct.field(pytree_node=False)
+    given: tuple[str, ...] = struct.field(pytree_node=False)
 
     @property
     def channels(self) -> dict[str, slice]:
-        """Where each group lies among the C channels."""
-        size = self.target.low.shape[-1]
-        return {
-            "observation": slice(0, size),
-            "reward": slice(size, size + 1),
-            "terminal": slice(size + 1, size + 2),
+        """Where each diffused group lies among the C channels."""
+        sizes = {
+            "observation": self.target.low.shape[-1],
+            "action": self.action_dim,
+            "reward": 1,
+            "terminal": 1,
         }
+        names = [name for name in GROUPS if name in self.diffused]
+        stops = np.cumsum([sizes[name] for name in names]).tolist()
+        return {n: slice(stop - sizes[n], stop) for n, stop in zip(names, stops, strict=True)}
 
     @property
     def width(self) -> int:
         """C, the number of channels."""
-        return self.channels[GROUPS[-1]].stop
+        return max(part.stop for part in self.channels.values())
 
     def encode(self, window: Window) -> tuple[Array, Array]:
         """The window's channels (B, T, C) and which of them count in the loss, (B, T, C) bool.
 
-        The first state is known, so it does not count; nor does the fill after a terminal state,
-        but for the terminal channel.
+        First entries that are given do not count; nor does the fill after a terminal state, but for
+        the terminal channel.
         """
         target = to_target(window.observation, self.observation_target)
         terminal = jnp.where(window.terminal, 1.0, -1.0)[..., None]
         values = {
             "observation": self.target.normalize(target),
+            "action": window.action,
             "reward": self.reward.normalize(window.reward[..., None]),
             "terminal": terminal,
         }
-        state_counts = window.observation_mask.at[:, 0].set(False)[..., None]
         counts = {
-            "observation": jnp.broadcast_to(state_counts, target.shape),
-            "reward": window.reward_mask[..., None],
-            "terminal": jnp.ones_like(terminal, bool),
+            "observation": window.observation_mask,
+            "action": window.reward_mask,
+            "reward": window.reward_mask,
+            "terminal": jnp.ones_like(window.terminal),
         }
-        return _join(values), _join(counts)
+        for name in self.given:
+            counts[name] = counts[name].at[:, 0].set(False)
+        spread = {k: jnp.broadcast_to(counts[k][..., None], values[k].shape) for k in GROUPS}
+        return self._join(values), self._join(spread)
 
     def pin(self, x: Array, context: Context) -> Array:
-        """`x` (B, T, C) with the known state in its first step."""
+        """`x` (B, T, C) with the given entries in its first step."""
         states = jnp.broadcast_to(
             context.observation[:, None], (*x.shape[:2], context.observation.shape[-1])
         )
-        known = self.target.normalize(to_target(states, self.observation_target))[:, 0]
-        return x.at[:, 0, self.channels["observation"]].set(known)
+        known = {
+            "observation": self.target.normalize(to_target(states, self.observation_target))[:, 0],
+            "action": context.action,
+        }
+        for name, part in self.channels.items():
+            if name in self.given:
+                x = x.at[:, 0, part].set(known[name])
+        return x
 
     @property
     def input_width(self) -> int:
@@ -86,15 +110,24 @@ class WindowCodec(struct.PyTreeNode):
         state = self.state.normalize(context.observation)[:, None]
         return jnp.concatenate([x, jnp.broadcast_to(state, (*x.shape[:2], state.shape[-1]))], -1)
 
+    def embedded_action(self, context: Context) -> Array:
+        """The first action (B, action_dim) where the network sees it beside `x`; zeros if not."""
+        seen = "action" in self.given and "action" not in self.diffused
+        return context.action if seen else jnp.zeros_like(context.action)
+
     def clip(self, x0: Array) -> Array:
         """`x0` (B, T, C) within the range of the training data."""
 
-        def bound(observation: Array, reward: Array, terminal: float) -> Array:
-            edges: dict[str, Array | float]
-            edges = {"observation": observation, "reward": reward, "terminal": terminal}
+        def bound(observation: Array, reward: Array, end: float) -> Array:
+            edges: dict[str, Array | float] = {
+                "observation": observation,
+                "action": end,
+                "reward": reward,
+                "terminal": end,
+            }
             sizes = {name: part.stop - part.start for name, part in self.channels.items()}
-            rows = self.horizon
-            return _join({k: jnp.broadcast_to(edge, (rows, sizes[k])) for k, edge in edges.items()})
+            shapes = {name: (self.horizon, size) for name, size in sizes.items()}
+            return self._join({k: jnp.broadcast_to(edges[k], shape) for k, shape in shapes.items()})
 
         low = bound(self.target.low, self.reward.low, -1.0)
         high = bound(self.target.high, self.reward.high, 1.0)
@@ -105,11 +138,24 @@ class WindowCodec(struct.PyTreeNode):
         group = {name: x0[..., part] for name, part in self.channels.items()}
         target = self.target.unnormalize(group["observation"])
         observation = from_target(target, context.observation, self.observation_target)
+        terminal = jnp.zeros(x0.shape[:2], bool)
+        if "terminal" in group:
+            terminal = (group["terminal"][..., 0] > 0.0).at[:, 0].set(False)
+        action = None if "action" in self.given else jnp.zeros((len(x0), 0, self.action_dim))
+        if "action" in group:
+            action = group["action"]
+            if "action" in self.given:
+                action = action.at[:, 0].set(context.action)
         return Rollout(
             observation=observation.at[:, 0].set(context.observation),
-            reward=self.reward.unnormalize(group["reward"])[..., 0],
-            terminal=(group["terminal"][..., 0] > 0.0).at[:, 0].set(False),
+            reward=self.reward.unnormalize(group["reward"])[..., 0] if "reward" in group else None,
+            terminal=terminal,
+            action=action,
         )
+
+    def _join(self, groups: dict[str, Array]) -> Array:
+        """The diffused ones of the groups (..., size) side by side, in their order."""
+        return jnp.concatenate([groups[name] for name in self.channels], axis=-1)
 
 
 def to_target(observation: Array, observation_target: str) -> Array:
@@ -133,13 +179,26 @@ def from_target(target: Array, first: Array, observation_target: str) -> Array:
     return target
 
 
-def _join(groups: dict[str, Array]) -> Array:
-    """The groups (..., size) side by side, in their order."""
-    return jnp.concatenate([groups[name] for name in GROUPS], axis=-1)
+def check_groups(diffused: tuple[str, ...], given: tuple[str, ...]) -> None:
+    """Raises UserError unless a model of windows can diffuse and be given these groups."""
+    for name in diffused:
+        require_choice("group in diffused", name, GROUPS)
+    for name in given:
+        require_choice("group in given", name, GIVABLE)
+    for setting, names in (("diffused", diffused), ("given", given)):
+        require(
+            "observation" in names and len(set(names)) == len(names),
+            f"{setting} is {names}; it must hold 'observation', and no group twice",
+        )
 
 
 def fit_codec(
-    windows: WindowSet, observation_target: str, observation_normalizer: str, reward_normalizer: str
+    windows: WindowSet,
+    observation_target: str,
+    observation_normalizer: str,
+    reward_normalizer: str,
+    diffused: tuple[str, ...] = DIFFUSED,
+    given: tuple[str, ...] = GIVEN,
 ) -> WindowCodec:
     """A codec with statistics of (at most `FIT_WINDOWS` of) the windows.
 
@@ -174,6 +233,9 @@ def fit_codec(
         reward=NORMALIZERS[reward_normalizer](rewards[:, None]),
         observation_target=observation_target,
         horizon=windows.horizon,
+        action_dim=windows.episodes.action.shape[-1],
+        diffused=diffused,
+        given=given,
     )
 
 

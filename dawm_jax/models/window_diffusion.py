@@ -5,27 +5,28 @@ Network, guidance and return-to-go conditioning are those of DWM (Ding et al. 20
 
 from dataclasses import dataclass
 
-import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
-from jax.tree_util import Partial
 
 from dawm_jax.data.normalizer import NORMALIZERS
 from dawm_jax.data.windows import WindowSet
-from dawm_jax.diffusion.guidance import condition_kept, guided
-from dawm_jax.diffusion.objective import PARAMETERIZATIONS, add_noise
-from dawm_jax.diffusion.samplers import Sampling, sample
-from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
+from dawm_jax.diffusion.denoiser import Diffusion, Predict, denoise, denoising_loss
+from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import require, require_choice
-from dawm_jax.models.window_codec import OBSERVATION_TARGETS, WindowCodec, fit_codec
+from dawm_jax.models.window_codec import (
+    DIFFUSED,
+    GIVEN,
+    OBSERVATION_TARGETS,
+    WindowCodec,
+    check_groups,
+    fit_codec,
+)
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from dawm_jax.settings import (
     Count,
     CountOrZero,
-    Dropout,
     Few,
     Share,
     Width,
@@ -50,32 +51,36 @@ class ModelState(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class WorldModel(ModelSettings):
+class WorldModel(ModelSettings, Diffusion):
     """The settings of a world model and the pure functions they define.
 
     The defaults are small enough for a CPU. They predict the clean change from each state to the
     next, rather than the noise of states, which fits dynamics in a hundredth of the updates.
+    `diffused` and `given` are groups of `window_codec`.
 
     Raises:
         UserError: a setting is out of range or names an unknown choice.
     """
 
+    version = 1
+
     horizon: Few = 8  # T, states in a window
+    diffused: tuple[str, ...] = DIFFUSED
+    given: tuple[str, ...] = GIVEN
     observation_target: str = "increment"
     observation_normalizer: str = "standard"
     reward_normalizer: str = "standard"
     width: Width = 32
     multipliers: tuple[Width, ...] = (1, 2, 4)
-    parameterization: str = "x0"
-    diffusion_steps: Few = 5  # K
-    condition_dropout: Dropout = 0.25
     compute_dtype: str = "float32"  # of the network's inside; parameters are float32
     ema_decay: Share = 0.99
     ema_every: Count = 10
     ema_start: CountOrZero = 1_000  # until this step the average is the parameters themselves
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        ModelSettings.__post_init__(self)
+        Diffusion.__post_init__(self)
+        check_groups(self.diffused, self.given)
         require(bool(self.multipliers), "WorldModel.multipliers is empty; name one for each level")
         require(
             self.ema_every <= self.steps,
@@ -97,29 +102,31 @@ class WorldModel(ModelSettings):
         require_choice("observation_target", self.observation_target, OBSERVATION_TARGETS)
         require_choice("observation_normalizer", self.observation_normalizer, NORMALIZERS)
         require_choice("reward_normalizer", self.reward_normalizer, NORMALIZERS)
-        require_choice("parameterization", self.parameterization, PARAMETERIZATIONS)
         require(
             self.observation_target == "absolute" or self.observation_normalizer != "quantile",
             "WorldModel.observation_normalizer 'quantile' is for absolute states; use 'standard' "
             "or 'minmax' for changes",
         )
 
-    def new(self, key: Array, windows: WindowSet) -> Partial:
-        """What makes the state of a new model; its normalizers are fitted to `windows` at once."""
+    def init(self, key: Array, windows: WindowSet) -> ModelState:
+        """An initial state, with normalizers fitted to `windows`."""
         codec = fit_codec(
-            windows, self.observation_target, self.observation_normalizer, self.reward_normalizer
+            windows,
+            self.observation_target,
+            self.observation_normalizer,
+            self.reward_normalizer,
+            self.diffused,
+            self.given,
         )
-        return Partial(self._new, key, codec, windows.episodes.action[:1])
-
-    def _new(self, key: Array, codec: WindowCodec, action: Array) -> ModelState:
         inputs = jnp.ones((1, self.horizon, codec.input_width))
         one, seen = jnp.ones(1), jnp.ones(1, bool)
-        network = self._network(codec.width)
-        params, opt_state = self._untrained(network, key, inputs, one, one, seen, action)
+        params, opt_state = self._untrained(
+            self._network(codec.width), key, inputs, one, one, seen, windows.episodes.action[:1]
+        )
         return ModelState(
             step=jnp.int32(0),
             params=params,
-            ema_params=params,
+            ema_params=jax.tree.map(jnp.copy, params),
             opt_state=opt_state,
             codec=codec,
         )
@@ -142,18 +149,10 @@ class WorldModel(ModelSettings):
         return state, {"loss": loss, "gradient_norm": norm(gradient)}
 
     def loss(self, params: optax.Params, codec: WindowCodec, window: Window, key: Array) -> Array:
-        """Squared error of the prediction (Ho et al. 2020, eq. 14), over the entries that count."""
-        step_key, noise_key, keep_key = jax.random.split(key, 3)
+        """The denoising loss of a batch of windows, over the entries that count."""
         x0, mask = codec.encode(window)
-        step = jax.random.randint(step_key, (len(x0),), 1, self.diffusion_steps + 1)
-        rate = jnp.asarray(self._signal_rate, jnp.float32)[step][:, None, None]
-        noise = jax.random.normal(noise_key, x0.shape)
-        keep = condition_kept(keep_key, len(x0), self.condition_dropout)
-        x = add_noise(x0, noise, rate)
-        prediction = self._predict(params, codec, x, step, keep, window.context)
-        target = PARAMETERIZATIONS[self.parameterization].target(x0, noise, rate)
-        chex.assert_equal_shape([prediction, target, mask])
-        return jnp.sum(mask * (prediction - target) ** 2) / jnp.sum(mask)
+        predict = self._predict(params, codec, window.context)
+        return denoising_loss(self, predict, x0, mask, key)
 
     def sample(
         self,
@@ -162,56 +161,29 @@ class WorldModel(ModelSettings):
         keys: Array,
         sampling: Sampling = DEFAULT_SAMPLING,
     ) -> Rollout:
-        """Imagines one window from each context.
+        """Generates one window from each context.
 
         Args:
             context: B contexts.
-            keys: (B,) one key a window, so that it does not depend on its batch.
+            keys: (B,) one key per window, so that it does not depend on its batch.
 
         Raises:
-            UserError: more steps are to be visited than there are.
+            UserError: the schedule has fewer times than `sampling` visits.
         """
         codec = state.codec
-        to_x0 = PARAMETERIZATIONS[self.parameterization].to_x0
+        predict = self._predict(state.ema_params, codec, context)
+        shape = (self.horizon, codec.width)
+        return codec.decode(denoise(self, predict, codec.clip, keys, shape, sampling), context)
 
-        def estimate_x0(x: Array, step: Array, rate: Array) -> Array:
-            def predict(x: Array, keep: Array) -> Array:
-                copies = len(x) // len(keys)
-                seen = jax.tree.map(lambda leaf: jnp.repeat(leaf, copies, axis=0), context)
-                steps = jnp.full(len(x), step)
-                return self._predict(state.ema_params, codec, x, steps, keep, seen)
+    def _predict(self, params: optax.Params, codec: WindowCodec, context: Context) -> Predict:
+        """The network's output for noised windows, whose given entries are held fixed."""
+        network, action = self._network(codec.width), codec.embedded_action(context)
 
-            return codec.clip(to_x0(guided(predict, sampling.guidance_scale)(x), x, rate))
+        def predict(x: Array, clock: Array, keep: Array) -> Array:
+            inputs = codec.network_input(codec.pin(x, context), context)
+            return network.apply(params, inputs, clock, context.return_to_go, keep, action)
 
-        def noise(draw: Array) -> Array:
-            draw_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, draw)
-            shape = (self.horizon, codec.width)
-            return jax.vmap(lambda key: jax.random.normal(key, shape))(draw_keys)
-
-        visited = visited_steps(self.diffusion_steps, sampling.sampling_steps)
-        x0 = sample(
-            estimate_x0, noise, self._signal_rate, visited, sampling.sampler, sampling.temperature
-        )
-        return codec.decode(x0, context)
-
-    def _predict(
-        self,
-        params: optax.Params,
-        codec: WindowCodec,
-        x: Array,
-        step: Array,
-        keep: Array,
-        context: Context,
-    ) -> Array:
-        """The network's output for the noised `x` (B, T, C), its known state held fixed."""
-        inputs = codec.network_input(codec.pin(x, context), context)
-        return self._network(x.shape[-1]).apply(
-            params, inputs, step, context.return_to_go, keep, context.action
-        )
-
-    @property
-    def _signal_rate(self) -> np.ndarray:
-        return cosine_signal_rate(self.diffusion_steps)
+        return predict
 
     def _network(self, channels: int) -> TemporalUNet:
         return TemporalUNet(

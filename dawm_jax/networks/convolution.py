@@ -1,7 +1,7 @@
-"""Convolutions of short windows as matrix products.
+"""Convolutions over the steps of a window: XLA's own, or on a CPU matrix products.
 
-XLA's own convolution is far slower on such shapes. A network has dozens of them, so that they are
-jitted by themselves, to be traced once for each shape.
+On a CPU, XLA's own convolution of so few steps is far slower. A network has dozens of them, so that
+the products are jitted by themselves, to be traced once for each shape.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from dawm_jax.networks import backend
 from dawm_jax.types import Array
 
-NARROW = 512  # numbers of a window, up to which its convolution or means are one product
+LAYOUT = ("NTC", "TIO", "NTC")  # of inputs, kernels and outputs
 
 
-@partial(jax.jit, static_argnames=("stride", "left"))
 def temporal_convolution(
     x: Array, kernel: Sequence[Array], stride: int = 1, left: int = 0
 ) -> Array:
-    """A zero-padded 1-D convolution, in the way that is fastest for the shape of its windows.
+    """A zero-padded 1-D convolution.
 
     Args:
         x: (B, T, channels).
@@ -30,8 +30,47 @@ def temporal_convolution(
     Returns:
         (B, T / stride, features).
     """
+    if backend.on_cpu():
+        return _products(x, kernel, stride, left)
+    steps = x.shape[1]
+    right = (steps // stride - 1) * stride + len(kernel) - left - steps
+    return jax.lax.conv_general_dilated(
+        x, jnp.stack(kernel), (stride,), [(left, right)], dimension_numbers=LAYOUT
+    )
+
+
+def transposed_convolution(x: Array, kernel: Sequence[Array]) -> Array:
+    """A transposed 1-D convolution of 4 taps, stride 2 and padding 1.
+
+    Step i of the input adds x_i k_j to step 2 i + j - 1 of the output.
+
+    Args:
+        x: (B, T, channels).
+        kernel: for each of the 4 taps (channels, features).
+
+    Returns:
+        (B, 2 T, features).
+    """
+    if backend.on_cpu():
+        # Even outputs see k_3 of the step before and k_1, odd ones k_2 and k_0 of the step after.
+        even = _products(x, kernel[3::-2], stride=1, left=1)
+        odd = _products(x, kernel[2::-2], stride=1, left=0)
+        return jnp.stack([even, odd], axis=2).reshape(x.shape[0], 2 * x.shape[1], -1)
+    return jax.lax.conv_general_dilated(
+        x,
+        jnp.stack(kernel[::-1]),
+        window_strides=(1,),
+        padding=[(2, 2)],
+        lhs_dilation=(2,),
+        dimension_numbers=LAYOUT,
+    )
+
+
+@partial(jax.jit, static_argnames=("stride", "left"))
+def _products(x: Array, kernel: Sequence[Array], stride: int, left: int) -> Array:
+    """`temporal_convolution` in the way that is fastest on a CPU for the shape of its windows."""
     _, steps, channels = x.shape
-    if steps * channels <= NARROW:
+    if steps * channels <= backend.NARROW:
         return _banded(x, kernel, stride, left)
     few = steps < len(kernel) and steps.bit_count() == 1
     # In bfloat16 the differences of weights would add rounding errors that other ways have not.

@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from dawm_jax.networks.blocks import MLP, Dense, mish, sinusoidal_embedding
-from dawm_jax.networks.convolution import temporal_convolution
+from dawm_jax.networks.blocks import MLP, mish, sinusoidal_embedding
+from dawm_jax.networks.convolution import temporal_convolution, transposed_convolution
 from dawm_jax.networks.group_norm import GroupNorm
 from dawm_jax.types import Array
-
-_draw_taps = jax.jit(nn.initializers.variance_scaling(1.0, "fan_in", "uniform"), static_argnums=1)
 
 
 def _kernel(module: nn.Module, taps: int, channels: int, features: int) -> tuple[Array, ...]:
     """The weights of a convolution, an array (channels, features) for each tap.
 
-    They are drawn at once: a new model takes as long to make as it has draws to compile.
+    A CPU reads each tap's weights where they lie; other backends stack them. The pytree is the same
+    on both, so that a state saved on one resumes on the other. All taps are one draw, as a program
+    that initializes takes as long to compile as it has draws.
     """
+    draw = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
     shape = (taps, channels, features)
-    return module.param("kernel", lambda key: tuple(_draw_taps(key, shape)))
+    return module.param("kernel", lambda key: tuple(draw(key, shape)))
 
 
 class TemporalConv(nn.Module):
@@ -51,14 +51,11 @@ class Upsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        batch, steps, channels = x.shape
+        channels = x.shape[-1]
         kernel = _kernel(self, 4, channels, channels)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x, bias, *kernel = promote_dtype(x, bias, *kernel, dtype=self.dtype)
-        # Step i adds x_i k_j to output 2 i + j - 1: even outputs see k_3, k_1, odd ones k_2, k_0.
-        even = temporal_convolution(x, kernel[3::-2], left=1)
-        odd = temporal_convolution(x, kernel[2::-2], left=0)
-        return jnp.stack([even, odd], axis=2).reshape(batch, 2 * steps, channels) + bias
+        return transposed_convolution(x, kernel) + bias
 
 
 class ConvBlock(nn.Module):
@@ -89,7 +86,7 @@ class ResidualBlock(nn.Module):
             return ConvBlock(self.features, self.taps, self.groups, self.dtype)(x)
 
         def project(x: Array) -> Array:
-            return Dense(self.features, dtype=self.dtype)(x)
+            return nn.Dense(self.features, dtype=self.dtype)(x)
 
         hidden = convolve(convolve(x) + project(mish(embedding))[:, None])
         residual = x if x.shape[-1] == self.features else project(x)
@@ -147,4 +144,4 @@ class TemporalUNet(nn.Module):
             x = jnp.concatenate([x, skips[level]], axis=-1)
             x = Upsample(self.dtype)(block(block(x, widths[level - 1]), widths[level - 1]))
         x = ConvBlock(width, self.taps, self.groups, self.dtype)(x)
-        return Dense(self.features, dtype=self.dtype)(x).astype(jnp.float32)
+        return nn.Dense(self.features, dtype=self.dtype)(x).astype(jnp.float32)

@@ -1,7 +1,7 @@
-"""Synthetic transitions: contexts from the data, windows imagined from them, actions inferred."""
+"""Generates a source's transitions, chunk by chunk, on all devices."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any
@@ -10,206 +10,122 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dawm_jax.diffusion.samplers import Sampling
-from dawm_jax.models.inverse_dynamics import InverseDynamics, InverseDynamicsState
-from dawm_jax.models.window_diffusion import ModelState, WorldModel
-from dawm_jax.settings import BatchSize, Count, Number, Positive, Share
+from dawm_jax.settings import BatchSize, Count, check_settings
+from dawm_jax.sources.base import Source, States
 from dawm_jax.training.devices import DATA, SEED, Mesh, Split, fetch, place
-from dawm_jax.training.memory import HELD, free_bytes, peak_bytes
-from dawm_jax.types import Array, Context, Dataset, Episodes, Rollout, Transition
+from dawm_jax.types import Array, Dataset, Transition
 
-PROBED = 256  # windows in the program whose memory is estimated
-FAST_ON_CPU = 2_048  # windows at once on a device, of which more are not faster
-FAST = 16_384  # on other devices, where that has not been measured
-MOST = 2**19  # on all devices together
+CHUNK_ON_CPU = 2_048  # units per device in one call; more are not faster
+CHUNK = 16_384  # the same on accelerators
 
 
 @dataclass(frozen=True)
-class Synthesis(Sampling):
-    """How much to generate, how, and which return-to-go to ask for.
+class Synthesis:
+    """How much to generate.
 
-    Either `target_return` itself, in units of the return scale, is asked of every window; or, if
-    that is None, at least low + target_stretch * (q - low), where q is the data's
-    `target_quantile` of the return-to-go and low its smallest. A better return-to-go of the
-    context's own stays, so quantile 0 asks for what was recorded.
+    `chunk` is the number of units in one call, on all devices together, rounded up to a multiple
+    of them (default: `default_chunk`). It does not change the transitions beyond rounding.
     """
 
     transitions: Count = 1_000_000
-    target_return: Number | None = None
-    target_quantile: Share = 0.9
-    target_stretch: Positive = 1.1
-    # Windows at once, on all devices; rounded up to a multiple of them. None: `fitting_chunk`.
     chunk: BatchSize | None = None
 
-    @property
-    def sampling(self) -> Sampling:
-        """How to draw windows, whatever is asked of them."""
-        return Sampling(**{f.name: getattr(self, f.name) for f in fields(Sampling)})
-
-    def windows(self, horizon: int) -> int:
-        """How many windows of `horizon` steps the transitions take, rounded up."""
-        return -(-self.transitions // (horizon - 1))
-
-    def wanted(self, return_to_go: np.ndarray) -> tuple[float, bool]:
-        """What to ask for, given the data's return-to-go (N,), and if a better own one stays."""
-        if self.target_return is not None:
-            return self.target_return, False
-        low = float(return_to_go.min())
-        quantile = float(np.quantile(return_to_go, self.target_quantile))
-        return low + self.target_stretch * (quantile - low), True
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
-def rollout_transitions(
-    rollout: Rollout,
-    context: Context,
-    inverse_dynamics: InverseDynamics,
-    idm_state: InverseDynamicsState,
-    discount: float | Array,
-) -> tuple[Transition, Array]:
-    """Cuts B generated windows into T - 1 transitions each.
-
-    The first action is the context's, the later ones are inferred.
-
-    Returns:
-        Transitions whose arrays begin with (B, T - 1), and which of them are valid (B, T - 1):
-        not those after a generated terminal state.
-    """
-    observation, next_observation = rollout.observation[:, :-1], rollout.observation[:, 1:]
-    action = inverse_dynamics.predict(idm_state, observation, next_observation)
-    transitions = Transition(
-        observation=observation,
-        action=action.at[:, 0].set(context.action),
-        reward=rollout.reward[:, :-1],
-        discount=jnp.where(rollout.terminal[:, 1:], 0.0, discount).astype(jnp.float32),
-        next_observation=next_observation,
-        real=jnp.zeros(observation.shape[:2], bool),
-    )
-    ended = jnp.cumsum(rollout.terminal[:, :-1], axis=1) > 0
-    return transitions, ~ended
-
-
-@partial(jax.jit, static_argnames=("world_model", "inverse_dynamics", "sampling", "keep_better"))
-def _generate(
-    world_model: WorldModel,
-    model_state: ModelState,
-    inverse_dynamics: InverseDynamics,
-    idm_state: InverseDynamicsState,
-    episodes: Episodes,
-    rows: Array,
-    sampling: Sampling,
-    scales: tuple[float, float, float],
-    keep_better: bool,
-    key: Array,
-    index: Array,
-) -> tuple[Transition, Array]:
-    """The transitions of the windows number `index` (B,), and which are valid."""
-    wanted, return_scale, discount = scales
-    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)
-    row = rows[jax.vmap(lambda k: jax.random.randint(k, (), 0, len(rows)))(keys[:, 0])]
-    own = episodes.return_to_go[row] / return_scale
-    context = Context(
-        observation=episodes.observation[row],
-        action=episodes.action[row],
-        return_to_go=jnp.maximum(own, wanted) if keep_better else jnp.full_like(own, wanted),
-    )
-    rollout = world_model.sample(model_state, context, keys[:, 1], sampling)
-    return rollout_transitions(rollout, context, inverse_dynamics, idm_state, discount)
-
-
-def fitting_chunk(
-    world_model: WorldModel,
-    model_state: ModelState,
-    inverse_dynamics: InverseDynamics,
-    idm_state: InverseDynamicsState,
-    dataset: Dataset,
-    settings: Synthesis,
-    mesh: Mesh | None = None,
-) -> int:
-    """How many windows to make at once on all devices: a power of two on each.
-
-    They take at most half of the memory that is free now on the fullest device of this process, and
-    are no more than what makes it fast.
-    """
-    episodes, rows = dataset.episodes, np.zeros(PROBED, int)
-
-    def imagine(model_state: ModelState, idm_state: InverseDynamicsState) -> Any:
-        context = Context(episodes.observation[rows], episodes.action[rows], jnp.zeros(PROBED))
-        keys = jax.random.split(jax.random.key(0), PROBED)
-        rollout = world_model.sample(model_state, context, keys, settings)
-        return rollout_transitions(rollout, context, inverse_dynamics, idm_state, 1.0)
-
-    program = jax.make_jaxpr(imagine)(model_state, idm_state).jaxpr
-    fitting = free_bytes() // 2 * PROBED // (HELD * peak_bytes(program))
-    fast = FAST_ON_CPU if jax.default_backend() == "cpu" else FAST
-    of_each = 1 << (max(1, min(fitting, fast)).bit_length() - 1)
-    return min(of_each * (mesh.size if mesh else 1), MOST)
+def default_chunk(mesh: Mesh | None = None) -> int:
+    """Units in one call on all devices."""
+    per_device = CHUNK_ON_CPU if jax.default_backend() == "cpu" else CHUNK
+    return per_device * (mesh.size if mesh else 1)
 
 
 def synthesize(
-    world_model: WorldModel,
-    model_state: ModelState,
-    inverse_dynamics: InverseDynamics,
-    idm_state: InverseDynamicsState,
+    source: Source,
+    states: States,
     dataset: Dataset,
     settings: Synthesis,
     key: Array,
     mesh: Mesh | None = None,
 ) -> Transition:
-    """Generates `settings.transitions` transitions, rounded up to whole windows.
+    """Generates `settings.transitions` transitions, rounded up to whole units.
 
     Args:
-        dataset: where the contexts come from, each recorded step with the same probability.
-        key: window number i depends on this key and on i alone, not on the chunk.
-        mesh: the devices that share each chunk, as of `device_mesh`; one unless given.
+        states: the trained states of `source.models()`.
+        dataset: the recorded data that the source starts from.
+        key: unit number i depends on this key and on i alone, not on the chunk.
+        mesh: the devices that share each chunk, from `device_mesh` (default: one device).
 
     Returns:
         The valid transitions, on the host.
     """
-    models = (world_model, model_state, inverse_dynamics, idm_state)
-    parts = [part for _, part in synthesize_parts(*models, dataset, settings, key, mesh=mesh)]
+    parts = [
+        part for _, part in synthesize_parts(source, states, dataset, settings, key, mesh=mesh)
+    ]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def synthesize_parts(
-    world_model: WorldModel,
-    model_state: ModelState,
-    inverse_dynamics: InverseDynamics,
-    idm_state: InverseDynamicsState,
+    source: Source,
+    states: States,
     dataset: Dataset,
     settings: Synthesis,
     key: Array,
     start: int = 0,
     mesh: Mesh | None = None,
 ) -> Iterator[tuple[int, Transition]]:
-    """The transitions of `synthesize` from window number `start` on, a chunk at a time.
+    """The transitions of `synthesize` from unit number `start` on, a chunk at a time.
+
+    A chunk that does not fit into memory is halved.
 
     Yields:
-        The number of windows generated so far, those before `start` included, and the valid
-        transitions of the last chunk, on the host.
+        The number of units so far, those before `start` included, and the valid transitions of the
+        last chunk, on the host.
     """
-    rows = np.flatnonzero(np.asarray(dataset.episodes.steps_left))
-    to_go = np.asarray(dataset.episodes.return_to_go)[rows] / dataset.return_scale
-    wanted, keep_better = settings.wanted(to_go)
-    scales = (wanted, dataset.return_scale, dataset.discount)
-    model_state, idm_state, episodes, rows, key = place(
-        (model_state, idm_state, dataset.episodes, jnp.asarray(rows), key), mesh
-    )
-    models = (world_model, model_state, inverse_dynamics, idm_state)
-    windows = settings.windows(world_model.horizon)
+    units = source.units(settings.transitions)
+    states, inputs, key = place((states, source.inputs(dataset), key), mesh)
     devices = mesh.size if mesh else 1
-    at_once = settings.chunk or fitting_chunk(*models, dataset, settings, mesh)
-    chunk = -(-min(at_once, windows) // devices) * devices
-    source = (*models, episodes, rows, settings.sampling, scales, keep_better, key)
+    size = min(settings.chunk or default_chunk(mesh), units)
+    while start < units:
+        try:
+            for end, part in _chunks(source, states, inputs, key, start, units, size, mesh):
+                yield end, part
+                start = end
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error) or size <= devices:
+                raise
+            size //= 2
+
+
+def _chunks(
+    source: Source,
+    states: States,
+    inputs: Any,
+    key: Array,
+    start: int,
+    units: int,
+    size: int,
+    mesh: Mesh | None,
+) -> Iterator[tuple[int, Transition]]:
+    devices = mesh.size if mesh else 1
+    size = -(-size // devices) * devices
 
     def generate(begin: int) -> tuple[np.ndarray, Any]:
-        index = np.arange(begin, begin + chunk)
+        index = np.arange(begin, begin + size)
         numbers = place(jnp.asarray(index), mesh, Split((SEED, DATA)))
-        return index, _generate(*source, numbers)
+        return index, _generate(source, states, inputs, numbers, key)
 
-    # Each chunk is under way before the one before it is fetched.
-    chunks: Iterator[Any] = chain(map(generate, range(start, windows, chunk)), [None])
-    for (index, made), _ in pairwise(chunks):
-        transitions, valid = fetch(made, mesh)
-        valid = valid & (index < windows)[:, None]
+    # Each chunk is dispatched before the previous one is fetched.
+    chunks: Iterator[Any] = chain(map(generate, range(start, units, size)), [None])
+    for (index, generated), _ in pairwise(chunks):
+        transitions, valid = fetch(generated, mesh)
+        valid = valid & (index < units)[:, None]
         part = jax.tree.map(lambda leaf, valid=valid: leaf[valid], transitions)
-        yield min(int(index[-1]) + 1, windows), part
+        yield min(int(index[-1]) + 1, units), part
+
+
+@partial(jax.jit, static_argnames="source")
+def _generate(
+    source: Source, states: States, inputs: Any, index: Array, key: Array
+) -> tuple[Transition, Array]:
+    return source.generate(states, inputs, index, key)

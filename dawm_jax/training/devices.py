@@ -1,7 +1,7 @@
-"""Devices side by side: one program, its arrays split over a mesh; XLA adds what passes between.
+"""Several devices: one program whose arrays are sharded over a mesh; XLA adds the communication.
 
-The mesh has two axes. "seed" splits what has a seed axis; "data" splits batches and windows, and
-every device of it holds the parameters. None stands for a single device.
+The mesh has two axes. "seed" splits arrays with a seed axis; "data" splits batches and windows,
+with the parameters replicated. None stands for a single device.
 """
 
 import math
@@ -16,10 +16,11 @@ SEED, DATA = "seed", "data"
 
 
 def device_mesh(seeds: int = 1) -> Mesh | None:
-    """All devices of all processes: as many as fit `seeds` on its axis, the others on the data's.
+    """A mesh of all devices of all processes; None for a single device.
 
-    4 seeds on 8 devices are split over 4 of them, and each seed's batch over 2; 3 seeds are on
-    every device, and the batch over 8. A single device needs no mesh.
+    The seed axis is as long as evenly divides `seeds`, the data axis takes the rest: 4 seeds on 8
+    devices are split over 4 of them, and each seed's batch over 2; 3 seeds are replicated, and the
+    batch is split over 8.
     """
     devices = jax.device_count()
     if devices == 1:
@@ -30,17 +31,20 @@ def device_mesh(seeds: int = 1) -> Mesh | None:
 
 
 def place(tree: Any, mesh: Mesh | None, split: Split = Split()) -> Any:  # noqa: B008, immutable
-    """The arrays of a tree on every device, whole or `split`. All processes give the same ones."""
+    """Puts the arrays of a pytree onto all devices, replicated or `split`.
+
+    All processes pass the same arrays.
+    """
     if mesh is None:
         return tree
     sharding = NamedSharding(mesh, split)
-    if mesh.is_multi_process:  # where device_put takes no keys, and sends data round to compare
+    if mesh.is_multi_process:  # device_put rejects keys there, and compares the data of all
         return jax.jit(_same, out_shardings=sharding)(tree)
     return jax.device_put(tree, sharding)
 
 
 def placed_shapes(shapes: Any, mesh: Mesh | None, split: Split) -> Any:
-    """The shapes of a tree's arrays once they are `place`d."""
+    """The shapes of a pytree's arrays, with the sharding that `place` gives them."""
     if mesh is None:
         return shapes
     sharding = NamedSharding(mesh, split)
@@ -48,17 +52,17 @@ def placed_shapes(shapes: Any, mesh: Mesh | None, split: Split) -> Any:
 
 
 def constrain(tree: Any, mesh: Mesh | None, split: Split) -> Any:
-    """The traced arrays of a tree, computed where `split` has them."""
+    """Constrains the traced arrays of a pytree to the sharding `split`."""
     if mesh is None:
         return tree
-    within = jax.sharding.get_abstract_mesh()  # in `shard_map`, the mesh that knows of it
+    within = jax.sharding.get_abstract_mesh()  # not empty inside `shard_map`
     return jax.lax.with_sharding_constraint(
         tree, NamedSharding(mesh if within.empty else within, split)
     )
 
 
 def fetch(tree: Any, mesh: Mesh | None) -> Any:
-    """The arrays of a tree on the host, whole, in every process."""
+    """Fetches the whole arrays of a pytree to the host, in every process."""
     if mesh is None:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)

@@ -1,7 +1,7 @@
-"""Data too large for the device: what a compiled call takes of them is fetched during the last one.
+"""Data too large for the device: rows of the next compiled call are fetched during this one.
 
-Which rows that is, is drawn on the device, from the keys that the call itself uses; they are
-gathered on the host by a thread, and given to the call.
+The row numbers are drawn on the device from the keys that the call itself uses; a thread gathers
+the rows on the host and passes them to the call.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,37 +18,37 @@ import numpy as np
 from dawm_jax.training.devices import SEED, Mesh, NamedSharding, Split, place
 from dawm_jax.types import Array
 
-Call = tuple[int, int]  # numbers of its first update and of the one after its last
+Call = tuple[int, int]  # its first update, and the one after its last
 
 
 @runtime_checkable
 class Streamed(Protocol):
-    """What batches are drawn from, of which a part stays on the host."""
+    """Data to draw batches from, part of which stays on the host."""
 
     def index(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Which rows of that part a batch of leading dimensions `shape` takes."""
+        """The rows of that part in a batch of leading dimensions `shape`."""
 
     def fetch(self, index: np.ndarray) -> Any:
-        """Those rows, in arrays that begin with the dimensions of `index`."""
+        """Those rows, in arrays whose leading dimensions are those of `index`."""
 
     def rows_at_once(self) -> int:
-        """How many rows one call may be given."""
+        """The largest number of rows for one call."""
 
     def sample(self, key: Array, shape: tuple[int, ...], fetched: Any) -> Any:
         """The batch, given the rows that `index` names."""
 
 
 def step_keys(key: Array, step: Array) -> tuple[Array, Array]:
-    """The keys that the batch of a step is drawn from, and that its updates use."""
+    """The keys of a step's batch and of its updates."""
     batch_key, update_key = jax.random.split(jax.random.fold_in(key, step))
     return batch_key, update_key
 
 
 def calls(start: int, steps: int, chunk: int, unit: int, most: int | None) -> Iterator[Call]:
-    """The compiled calls from update `start` to `steps`, none of them beyond the end of a chunk.
+    """The compiled calls from update `start` to `steps`; none crosses the end of a chunk.
 
-    What is left of a chunk is one call, or the fewest of nearly the same length of at most `most`
-    batches, each of `unit` updates.
+    The rest of a chunk is one call, or the fewest calls of nearly equal length with at most `most`
+    batches each, `unit` updates per batch.
     """
     while start < steps:
         end = start - start % chunk + chunk
@@ -61,27 +61,27 @@ def calls(start: int, steps: int, chunk: int, unit: int, most: int | None) -> It
 
 @dataclass(frozen=True)
 class Feed:
-    """The rows that the updates of one training take of the host."""
+    """The host rows of one training run."""
 
     data: Streamed
     batch_shape: tuple[int, ...]
-    unit: int  # updates made of one batch
-    key: Array  # one, or one a seed
+    unit: int  # updates per batch
+    key: Array  # one, or one per seed
     seeds: bool  # whether the key has a seed axis
     mesh: Mesh | None
 
     @property
     def most(self) -> int:
-        """Batches, each of all seeds, whose rows are given to one call."""
+        """The largest number of batches, each of all seeds, in one call."""
         one = jax.eval_shape(self._indices, self.key, jnp.zeros(1, jnp.int32))
         return max(1, self.data.rows_at_once() // max(1, one.size))
 
     def ahead(self, calls: Iterator[Call]) -> Iterator[tuple[Call, Any]]:
-        """The calls and their rows, those of the next being gathered when one is handed out."""
+        """The calls and their rows; the next rows are gathered while a call runs."""
         with ThreadPoolExecutor(1) as thread:
 
             def gather(call: Call) -> tuple[Call, Future[Any]]:
-                # Drawn before the call before it is under way, as the device works in order.
+                # Drawn before the previous call is dispatched, as the device works in order.
                 return call, thread.submit(self._gather, self._draw(call))
 
             gathered: Iterator[Any] = chain(map(gather, calls), [None])

@@ -1,14 +1,13 @@
-"""The one training loop: a compiled scan over updates, for one seed or for many at once."""
+"""The training loop: a compiled scan over updates, for one seed or many."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.stages import Lowered, Wrapped
-from jax.tree_util import Partial
+from jax.stages import Wrapped
 
 from dawm_jax.errors import require
 from dawm_jax.training.devices import (
@@ -19,12 +18,10 @@ from dawm_jax.training.devices import (
     Split,
     constrain,
     place,
-    placed_shapes,
 )
 from dawm_jax.training.feeding import Feed, Streamed, calls, step_keys
-from dawm_jax.training.nonfinite import first_failure
+from dawm_jax.training.nonfinite import nonfinite_error
 from dawm_jax.training.pytree import all_finite
-from dawm_jax.training.starting import made_beside
 from dawm_jax.types import Array
 
 State = TypeVar("State")
@@ -32,26 +29,35 @@ Metrics = dict[str, Array]
 
 
 class Component(Protocol):
-    """What can be trained: a world model, an inverse dynamics model, or a learner."""
+    """What can be trained: a model or a learner; settings, with pure functions over a state."""
+
+    version: ClassVar[int]  # raised with every change of its code that changes its results
 
     @property
     def steps(self) -> int:
-        """Updates in all."""
+        """The total number of updates."""
 
     @property
     def updates_per_step(self) -> int:
-        """Updates made by one call of `update`."""
+        """Updates per call of `update`."""
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Leading dimensions of the batch that one call of `update` takes."""
+        """Leading dimensions of the batch for one call of `update`."""
 
     def update(self, state: Any, batch: Any, key: Array) -> tuple[Any, Metrics]:
-        """The state after one call, and scalar metrics."""
+        """The state after one call of `updates_per_step` updates, and scalar metrics."""
+
+
+class Model(Component, Protocol):
+    """A component that a source trains."""
+
+    def init(self, key: Array, data: Any) -> Any:
+        """An initial state for the data that it will be trained on."""
 
 
 class Data(Protocol):
-    """What batches are drawn from, on the device; see `feeding` for what is too large for it."""
+    """Data on the device to draw batches from; see `feeding` for data too large for it."""
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Any:
         """A batch of leading dimensions `shape`."""
@@ -61,15 +67,15 @@ Chunk = Callable[..., tuple[Any, Metrics]]  # see `train_chunk`
 
 
 def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) -> Chunk:
-    """A function that makes the updates `start` .. `start + updates` in one scan.
+    """A function for the updates `start` .. `start + updates` in one scan.
 
-    The randomness of each update comes from the key and the number of the update, so that chunks
-    of any length, and an interrupted run, give the same result. Each batch is split over the data
-    axis of `mesh`.
+    The randomness of an update depends on the key and the number of the update alone, so the
+    result does not depend on the length of chunks or on interruptions. Each batch is split over
+    the data axis of `mesh`.
 
     Returns:
-        chunk(state, data, key, start) -> (state, metrics of each step); with a last argument for
-        `Streamed` data, the rows of each step's batch that were fetched from the host.
+        chunk(state, data, key, start) -> (state, metrics of each step); for `Streamed` data a last
+        argument holds the rows of each step's batch that were fetched from the host.
     """
     steps = updates // component.updates_per_step
     split = Split(*[None] * (len(component.batch_shape) - 1), DATA)
@@ -94,11 +100,11 @@ def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) ->
 
 
 def over_seeds(chunk: Chunk, mesh: Mesh | None = None) -> Chunk:
-    """`chunk` for a leading seed axis of the state, the key and the metrics.
+    """`chunk` with a leading seed axis of the state, the key and the metrics.
 
-    Of fetched rows it is the second: the first is the steps'. The seeds of a device are updated
-    together; on a processor one after the other, as one seed's parameters and moments stay in the
-    cache of a core and those of several do not.
+    In fetched rows the seed axis is the second, after the steps. Seeds on one accelerator are
+    updated together; on a CPU core one after the other, because one seed's parameters and moments
+    stay in its cache and those of several do not.
     """
     every = jax.lax.map if jax.default_backend() == "cpu" else _vmapped
 
@@ -128,17 +134,17 @@ def _vmapped(function: Callable[[Any], Any], seeds: Any) -> Any:
     return jax.vmap(function)(seeds)
 
 
-def jitted(chunk: Chunk, **outputs: Any) -> Wrapped:
-    """`chunk` to be compiled whole, with `outputs` as of `jax.jit`."""
-    return jax.jit(chunk, compiler_options=_options(), **outputs)
+def compiled_loop(chunk: Chunk, **outputs: Any) -> Wrapped:
+    """`chunk` under `jax.jit`, its state donated, with `outputs` passed on."""
+    return jax.jit(chunk, donate_argnums=0, compiler_options=_options(), **outputs)
 
 
 @cache
 def _options() -> dict[str, bool]:
-    """What has XLA copy few of the parameters that a loop updates, on CPUs; if it knows that."""
+    """Lets XLA copy fewer of the parameters that a loop updates, on CPUs that support it."""
     option = {"xla_cpu_copy_insertion_use_region_analysis": True}
     if jax.default_backend() == "cpu":
-        with suppress(jax.errors.JaxRuntimeError):  # a version without it
+        with suppress(jax.errors.JaxRuntimeError):  # a version without the option
             jax.jit(lambda: 0, compiler_options=option)()
             return option
     return {}
@@ -146,7 +152,7 @@ def _options() -> dict[str, bool]:
 
 def fit(
     component: Component,
-    state: State | Partial,
+    state: State,
     data: Data | Streamed,
     key: Array,
     *,
@@ -160,7 +166,7 @@ def fit(
 
 def train(
     component: Component,
-    state: State | Partial,
+    state: State,
     data: Data | Streamed,
     key: Array,
     *,
@@ -172,28 +178,28 @@ def train(
     """Trains from update `start` to `component.steps`.
 
     Args:
-        state: the state to start from, or what makes it, which is done while the program of the
-            first call is compiled (with `Streamed` data, before).
-        data: what batches are drawn from, or `Streamed` data, with results equal to the bit.
-        key: one key, or with `seeds` one a seed.
-        chunk: updates in one compiled call, a divisor of `component.steps`; all unless given. From
-            a start within a chunk, the first call makes what is left of it.
+        state: the state after `start` updates; it stays valid.
+        data: what batches are drawn from. `Streamed` data give bit-identical results.
+        key: one key, or one per seed with `seeds`.
+        chunk: updates per compiled call, a divisor of `component.steps` (default: all of them).
+            A start within a chunk makes the first call shorter.
         seeds: whether state and key have a leading seed axis.
-        mesh: the devices to train on, as of `device_mesh`; one unless given.
+        mesh: the devices to train on, from `device_mesh` (default: one device).
 
     Yields:
-        After each chunk the updates made so far, the state and the chunk's mean metrics. On a mesh
-        the state is split over its seed axis, and every device has the metrics.
+        After each chunk: updates so far, the state, the chunk's mean metrics. The state's buffers
+        are donated to the next chunk, so read it before you request the next item. On a mesh the
+        state is split over its seed axis, and every device has the metrics.
 
     Raises:
-        NonFiniteError: a metric or a part of the state is not finite; it names the update and the
-            first such quantity, and carries the state before.
+        UserError: updates, chunk, start or seeds do not divide as they must.
+        NonFiniteError: a metric or a part of the state is not finite.
     """
     steps, unit = component.steps, component.updates_per_step
     length = steps if chunk is None else chunk
     require(
         length > 0 and steps % length == 0 and start % unit == 0,
-        f"{steps} updates from update {start} on cannot be made in chunks of {length}, "
+        f"{steps} updates from update {start} on cannot be divided into chunks of {length}, "
         f"{unit} at a time",
     )
     if mesh and seeds:
@@ -212,50 +218,41 @@ def train(
     @cache
     def compiled(updates: int) -> Wrapped:
         step_chunk = train_chunk(component, updates, mesh)
-        return jitted(over_seeds(step_chunk, mesh) if seeds else step_chunk, **outputs)
+        return compiled_loop(over_seeds(step_chunk, mesh) if seeds else step_chunk, **outputs)
 
     feed = None
     if isinstance(data, Streamed):
         feed = Feed(data, component.batch_shape, unit, key, seeds, mesh)
-
-    def one(state: State, done: int) -> tuple[State, Metrics]:
-        rows = [feed.now((done, done + unit))] if feed else []
-        state, metrics = compiled(unit)(state, data, key, jnp.int32(done), *rows)
-        return state, _means([metrics])
-
-    def first_call(shapes: State) -> Lowered:
-        first, end = next(calls(start, steps, length, unit, None))
-        shapes = placed_shapes(shapes, mesh, split)
-        return compiled(end - first).lower(shapes, data, key, jnp.int32(first))
-
-    def check(shapes: State) -> Lowered:
-        return all_finite.lower(placed_shapes(shapes, mesh, split))
-
-    if isinstance(state, Partial):
-        # Of streamed data the first call is not compiled beside it: its rows would be read twice.
-        users = [check] if feed or start == steps else [first_call, check]
-        state = made_beside(state, *users)
-    # Not donated: what went wrong in a chunk is found from its start.
-    begin, before = start, place(state, mesh, split)
-    last = before
+    state = _copy(place(state, mesh, split))  # the caller's own is not donated
+    begin = start
     parts: list[Metrics] = []  # metrics of the chunk's calls
-    ahead = calls(start, steps, length, unit, feed.most if feed else None)
-    for (first, end), *fetched in feed.ahead(ahead) if feed else ((call,) for call in ahead):
-        last, metrics = compiled(end - first)(last, data, key, jnp.int32(first), *fetched)
+    pending = calls(start, steps, length, unit, feed.most if feed else None)
+    for (first, end), *fetched in feed.ahead(pending) if feed else ((call,) for call in pending):
+        state, metrics = compiled(end - first)(state, data, key, jnp.int32(first), *fetched)
         parts.append(metrics)
         if end % length:
             continue
-        metrics = _means(parts)
-        if not (all_finite(last) and all_finite(metrics)):
+        means = _means(parts)
+        if not (all_finite(state) and all_finite(means)):
             name = type(component).__name__
-            raise first_failure(name, unit, one, before, begin, end, seeds)
-        yield end, last, metrics
-        begin, before, parts = end, last, []
+            raise nonfinite_error(name, state, _joined(parts), begin, end, seeds)
+        yield end, state, means
+        begin, parts = end, []
+
+
+@jax.jit
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _joined(parts: list[Metrics]) -> Metrics:
+    """The metrics of consecutive calls, along their last axis, the steps."""
+    return jax.tree.map(lambda *steps: jnp.concatenate(steps, axis=-1), *parts)
 
 
 def _means(parts: list[Metrics]) -> Metrics:
-    """Means over the steps, the last axis, of consecutive calls; however they were cut."""
-    return _mean(jax.tree.map(lambda *steps: jnp.concatenate(steps, axis=-1), *parts))
+    """Means over the steps of consecutive calls, independent of where they are cut."""
+    return _mean(_joined(parts))
 
 
 @jax.jit

@@ -1,58 +1,55 @@
-"""Which number of a training was not finite first."""
+"""Reports the first quantity of a training run that is not finite."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dawm_jax.errors import NonFiniteError
-from dawm_jax.types import Array
+from dawm_jax.types import AnyArray, Array
 
-One = Callable[[Any, int], tuple[Any, dict[str, Array]]]
+ADVICE = "Lower the learning rate, or look for extreme values in the data."
 
 
-def first_failure(
-    name: str, unit: int, one: One, state: Any, begin: int, end: int, seeds: bool
+def nonfinite_error(
+    name: str, state: Any, metrics: dict[str, Array], begin: int, end: int, seeds: bool
 ) -> NonFiniteError:
-    """What is not finite first when updates that went wrong together are repeated one at a time.
+    """The error for the updates `begin` .. `end`, after which something is not finite.
 
     Args:
-        name: what is trained.
-        unit: updates that `one` makes.
-        one: one(state, done) makes those after the first `done`, and gives their metrics.
-        state: that after `begin` updates.
-        end: the updates made in all.
-        seeds: whether states and metrics have a seed axis.
+        name: the component being trained.
+        state: the state after the last of these updates.
+        metrics: the metrics of each step, ([seeds,] steps).
+        seeds: whether states and metrics have a leading seed axis.
     """
-    first = state
-    advice = "A lower learning rate may help; or look for extreme values in the data."
-    for done in range(begin, end, unit):
-        after, metrics = one(state, done)
-        quantity = _not_finite(after, metrics, seeds)
-        if quantity:
-            last = done + unit
-            when = f"update {last}" if unit == 1 else f"updates {done + 1} to {last}"
-            message = f"{quantity} of {name} is not finite in {when}. {advice}"
-            return NonFiniteError(message, done, state)
-        state = after
-    return NonFiniteError(
-        f"something of {name} is not finite in updates {begin + 1} to {end}, in one compiled call "
-        f"but not one at a time. {advice}",
-        begin,
-        first,
-    )
+    finite = {key: np.isfinite(np.asarray(value)) for key, value in metrics.items()}
+    by_step = {key: good.all(axis=0) if seeds else good for key, good in finite.items()}
+    steps = np.stack(list(by_step.values()))
+    if not steps.all():
+        step = int(np.argmin(steps.all(axis=0)))
+        key = next(key for key, good in by_step.items() if not good[step])
+        unit = (end - begin) // steps.shape[1]
+        first, last = begin + step * unit + 1, begin + (step + 1) * unit
+        quantity = _of_seed(f"'{key}'", finite[key][:, step] if seeds else None)
+    else:
+        first, last = begin + 1, end
+        quantity = _nonfinite_leaf(state, seeds) or "the mean of a metric"
+    when = f"update {last}" if first == last else f"updates {first} to {last}"
+    return NonFiniteError(f"{quantity} of {name} is not finite in {when}. {ADVICE}")
 
 
-def _not_finite(state: Any, metrics: dict[str, Array], seeds: bool) -> str | None:
-    """The first metric, or else the first leaf of the state, that is not finite, and its seed."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    named = [*metrics.items(), *((f"state{jax.tree_util.keystr(p)}", leaf) for p, leaf in leaves)]
-    for name, value in named:
-        if not jnp.issubdtype(value.dtype, jnp.inexact) or jnp.isfinite(value).all():
+def _nonfinite_leaf(state: Any, seeds: bool) -> str | None:
+    """The first leaf of the state that is not finite; on a mesh, each process has only a part."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             continue
-        if not seeds:
-            return f"'{name}'"
-        by_seed = jnp.isfinite(value).reshape(len(value), -1).all(1)
-        return f"'{name}' (seed {int(jnp.argmin(by_seed))}, counted from 0)"
+        finite = jnp.isfinite(leaf)
+        if not finite.all():
+            quantity = f"'state{jax.tree_util.keystr(path)}'"
+            return _of_seed(quantity, finite.reshape(len(leaf), -1).all(1) if seeds else None)
     return None
+
+
+def _of_seed(quantity: str, finite: AnyArray | None) -> str:
+    return quantity if finite is None else f"{quantity} (seed {int(finite.argmin())} of the run)"

@@ -1,16 +1,14 @@
-"""Gradient steps, and the optimizer of the models."""
+"""Gradient steps, and the optimizer that all models share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import optax
-from jax.tree_util import Partial
 
 from dawm_jax.settings import BatchSize, Count, LearningRate, check_settings
-from dawm_jax.training.starting import made
 from dawm_jax.types import Array
 
 
@@ -34,7 +32,9 @@ def gradient_step(
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """How a model is fitted: by Adam with a cosine decay; equal learning rates keep it constant.
+    """Settings of a model's training: Adam with a cosine decay of the learning rate.
+
+    Equal learning rates keep it constant.
 
     Raises:
         UserError: a setting is out of range.
@@ -45,6 +45,7 @@ class ModelSettings:
     batch_size: BatchSize = 256
     steps: Count = 10_000  # gradient steps
 
+    version: ClassVar[int]
     updates_per_step = 1
 
     def __post_init__(self) -> None:
@@ -59,17 +60,17 @@ class ModelSettings:
         alpha = self.final_learning_rate / self.learning_rate
         return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps, alpha))
 
-    def init(self, key: Array, data: Any) -> Any:
-        """A new state, with normalizers fitted to `data`."""
-        return made(self.new(key, data))
-
-    def new(self, key: Array, data: Any) -> Partial:
-        """What makes the state of `init`, to be compiled beside the programs that use it."""
-        raise NotImplementedError
-
     def _untrained(
         self, network: nn.Module, key: Array, *inputs: Array
     ) -> tuple[optax.Params, optax.OptState]:
-        """New parameters for inputs of these shapes, and the optimizer's state."""
-        params = network.init(key, *inputs)
-        return params, self._optimizer.init(params)
+        """Initial parameters for inputs of these shapes, and the optimizer's state.
+
+        One compiled program: run op by op, a deep network takes seconds to initialize.
+        """
+
+        @jax.jit
+        def init(key: Array, *inputs: Array) -> tuple[optax.Params, optax.OptState]:
+            params = network.init(key, *inputs)
+            return params, self._optimizer.init(params)
+
+        return init(key, *inputs)

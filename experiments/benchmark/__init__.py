@@ -1,1 +1,1 @@
-"""The benchmark: every stage beside its peers and the roof of the machine, in one run."""
+"""The benchmark: every stage against other implementations and the machine's roofline."""

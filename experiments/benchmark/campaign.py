@@ -1,10 +1,10 @@
-"""The walk of the benchmark: suites, their groups, the rows that are measured."""
+"""Runs the benchmark: measures the selected groups of each suite and writes the result file."""
 
 import gc
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,23 +13,23 @@ from typing import Any
 
 from dawm_jax.errors import UserError, require, require_choice
 from experiments.benchmark.cases import Group
-from experiments.benchmark.measure import measure
-from experiments.benchmark.peers.environment import find
-from experiments.benchmark.peers.same_function import check
+from experiments.benchmark.measure import Report, measure
+from experiments.benchmark.peers.environment import find_peers
+from experiments.benchmark.peers.same_function import check_same_function
 from experiments.benchmark.scope import Options
 from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
 from experiments.benchmark.suites.scale import exponent
-from experiments.benchmark.table import benchmark
+from experiments.benchmark.table import tables
 from experiments.store.files import write_json
 from experiments.system.machine import cores, enough_memory
 from experiments.system.provenance import versions
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmark"
-USUAL_SIZES = ("small", "paper")
+DEFAULT_SIZES = ("small", "paper")
 
 
-def asked(
+def build_options(
     suites: Sequence[str],
     sizes: Sequence[str],
     *,
@@ -39,65 +39,69 @@ def asked(
     smoke: bool,
     only: str = "",
 ) -> Options:
-    """What is to be measured on this machine, in groups whose description holds `only`.
+    """The options of a run on this machine.
+
+    Args:
+        peers: the folder of the peers' environment (default: peers are not measured).
+        only: text that the description of a measured group contains.
 
     Raises:
-        UserError: a name is unknown, no group is left, or there is no environment of peers in that
-            folder.
+        UserError: a name is unknown, no group matches, or the folder has no environment of peers.
     """
-    require(bool(suites), f"--suites is empty; name some of {', '.join(SUITES)}")
+    require(bool(suites), f"--suites is empty; name one or more of {', '.join(SUITES)}")
     for name in suites:
         require_choice("suite", name, SUITES)
-    sizes = sizes or (("tiny",) if smoke else USUAL_SIZES)
+    sizes = sizes or (("tiny",) if smoke else DEFAULT_SIZES)
     for name in sizes:
         require_choice("size", name, SIZES)
-    options = Options.of_this_machine(
+    options = Options.for_device(
         smoke,
         rounds,
         suites=tuple(suites),
         sizes=tuple(sizes),
-        peers=find(peers) if peers else None,
+        peers=find_peers(peers) if peers else None,
         budget=budget,
         only=only,
     )
     require(
-        any(_groups(suite, options) for suite in options.suites),
-        f"no group of {', '.join(suites)} has '{only}' in its description (--only); give a part of "
-        "a line that a run without it prints, as 'td3bc' or 'batch_size 256'",
+        any(_selected_groups(suite, options) for suite in options.suites),
+        f"--only='{only}' matches no group of {', '.join(suites)}; give a part of a description "
+        "that a run without --only prints, such as 'td3bc' or 'batch_size 256'",
     )
     return options
 
 
-def write(options: Options, out: Path | None) -> None:
-    """Measures what is asked for, writes the result file and prints the table.
+def write_results(options: Options, out: Path | None) -> None:
+    """Measures the selected groups, writes the result file and prints the tables.
 
-    After each suite it writes a file that says unfinished, which becomes the result at the end.
+    Each suite updates a file with -unfinished in its name, which becomes the result file at the
+    end.
 
     Args:
-        out: the result file; in `RESULTS`, named by machine and date, unless given.
+        out: the result file (default: in `RESULTS`, named by machine and date).
 
     Raises:
-        UserError: a peer is another function than ours.
+        UserError: a peer does not compute the same function as dawm_jax.
     """
-    for results in run(options):
+    for results in measure_suites(options):
         file = out or RESULTS / file_name(results)
         unfinished = file.with_stem(f"{file.stem}-unfinished")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(unfinished, results)
         print(f"{', '.join(results['seconds'])}: written to {unfinished}", flush=True)
     unfinished.replace(file)
-    print(f"{benchmark([results])}\n\nwritten to {file}")
+    print(f"{tables([results])}\n\nwritten to {file}")
 
 
-def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Measures what is asked for; after each suite yields what the result file holds until then.
+def measure_suites(options: Options) -> Iterator[dict[str, Any]]:
+    """Measures the selected groups; after each suite, yields the results so far.
 
     Raises:
-        UserError: a peer is another function than ours.
+        UserError: a peer does not compute the same function as dawm_jax.
     """
     notes: list[str] = []
 
-    def say(line: str) -> None:
+    def report(line: str) -> None:
         print(line, flush=True)
         notes.append(line)
 
@@ -118,13 +122,13 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
         },
     }
     if options.peers:
-        results["same_function"] = check(options.peers.folder)
+        results["same_function"] = check_same_function(options.peers.folder)
     rows: list[dict[str, Any]] = []
     seconds = {}
     for suite in options.suites:
-        begun = time.monotonic()
-        rows += _suite(suite, options, say)
-        seconds[suite] = time.monotonic() - begun
+        suite_started = time.monotonic()
+        rows += _measure_suite(suite, options, report)
+        seconds[suite] = time.monotonic() - suite_started
         yield {
             **results,
             "rows": rows,
@@ -134,48 +138,50 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
         }
 
 
-def _groups(suite: str, options: Options) -> list[Group]:
-    """The groups of a suite that are asked for."""
+def _selected_groups(suite: str, options: Options) -> list[Group]:
     return [group for group in SUITES[suite](options) if options.only in str(group)]
 
 
-def _suite(suite: str, options: Options, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The rows of a suite; groups that the budget does not reach are dropped, each with a line."""
-    begun, longest, rows = time.monotonic(), 0.0, []
-    for group in _groups(suite, options):
-        elapsed = time.monotonic() - begun
+def _measure_suite(suite: str, options: Options, report: Report) -> list[dict[str, Any]]:
+    """The rows of a suite; a group for which the budget does not suffice is dropped and reported.
+
+    The next group is expected to take up to twice as long as the longest so far.
+    """
+    started, longest, rows = time.monotonic(), 0.0, []
+    for group in _selected_groups(suite, options):
+        elapsed = time.monotonic() - started
         if elapsed + 2 * longest > options.budget:
-            say(
-                f"{suite}: dropped {group}: {elapsed:.0f} s of the budget of "
-                f"{options.budget:.0f} s are spent (--budget)"
+            report(
+                f"{suite}: dropped {group}: {elapsed:.0f} of {options.budget:.0f} s are used; "
+                "raise --budget"
             )
             continue
         print(f"{suite}: {group}", flush=True)
-        rows += _group(group, options, begun + options.budget, say)
-        longest = max(longest, time.monotonic() - begun - elapsed)
-        gc.collect()  # states of large models, before the next ones are made
+        rows += _measure_group(group, options, started + options.budget, report)
+        longest = max(longest, time.monotonic() - started - elapsed)
+        gc.collect()  # frees the states of large models before the next ones are initialized
     return rows
 
 
-def _group(
-    group: Group, options: Options, deadline: float, say: Callable[[str], None]
+def _measure_group(
+    group: Group, options: Options, deadline: float, report: Report
 ) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         try:
             with enough_memory("its sizes"):
                 cases = group.prepare(stack)
-                rows = measure(group, cases, options.protocol, deadline, say)
+                rows = measure(group, cases, options.protocol, deadline, report)
         except UserError as error:
-            say(f"{group.suite}: dropped {group}: {error}")
+            report(f"{group.suite}: dropped {group}: {error}")
             return []
     for row in rows:
         rate = row["per_second"]["median"]
-        print(f"  {row['by']}, {row['settings']}: {rate:.4g} {row['unit']} a second", flush=True)
+        print(f"  {row['by']}, {row['settings']}: {rate:.4g} {row['unit']} per second", flush=True)
     return rows
 
 
 def exponents(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """By what grows in the suite `scale`, where at least two points were measured."""
+    """The exponent of cost for each quantity of the suite `scale` with at least two points."""
     points: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if row["suite"] == "scale":
@@ -185,22 +191,21 @@ def exponents(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def processor() -> str:
-    """The name of the processor's model."""
+    """The model name of the CPU."""
     information = Path("/proc/cpuinfo")
     text = information.read_text() if information.exists() else ""
-    named = re.search(r"model name\s*:\s*(.+)", text)
-    return named[1] if named else platform.processor() or platform.machine()
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def file_name(results: dict[str, Any]) -> str:
-    """<machine>-<date>.json; between them what was chosen of suites, sizes and groups."""
-    found = results["versions"]
-    machine = found["device"].removeprefix("1 x ")
+    """<machine>-<date>.json, with the selected suites, sizes and groups between the two."""
+    machine = results["versions"]["device"].removeprefix("1 x ")
     if "cpu" in machine:
         machine = f"{results['cores']} cpu cores"
     settings, parts = results["settings"], [machine]
-    for name, all_of_them in (("suites", SUITES), ("sizes", USUAL_SIZES)):
-        if set(settings[name]) != set(all_of_them):
+    for name, default in (("suites", SUITES), ("sizes", DEFAULT_SIZES)):
+        if set(settings[name]) != set(default):
             parts += settings[name]
     parts += [settings["only"], results["date"][:10]]
     return f"{re.sub('[^a-z0-9_]+', '-', ' '.join(parts).lower())}.json"

@@ -1,4 +1,4 @@
-"""The cases of a group in turn, round by round; disturbed repetitions are thrown out."""
+"""Measures the cases of a group in interleaved rounds and discards disturbed repetitions."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,128 +7,125 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark.cases import ALIKE, COPY, PRODUCTS, Case, Group
-from experiments.benchmark.quiet import Watch
+from experiments.benchmark.cases import COPY, LAYER_PRODUCTS, PRODUCTS, Case, Group
+from experiments.benchmark.interference import CpuMonitor
+
+Report = Callable[[str], None]  # receives a line for each case that is dropped
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How often and how long."""
+    """The number and length of repetitions."""
 
     rounds: int = 5
-    least_rounds: int = 3  # before a case is dropped for want of time
-    seconds: float = 1.0  # that a repetition lasts at least, by making several calls
-    attempts: int = 3  # at a repetition that others disturb
-    pause: float = 1.0  # seconds before another attempt
+    min_rounds: int = 3  # a case for which the time does not suffice is dropped
+    seconds: float = 1.0  # minimum length of a repetition, which makes several calls
+    attempts: int = 3  # per repetition, if others disturb it
+    pause: float = 1.0  # seconds before the next attempt
 
 
 @dataclass(eq=False)
-class Measured:
-    """A case and its repetitions: seconds a call, with None for one that was thrown out."""
+class Measurement:
+    """A case and its repetitions."""
 
     case: Case
     first: float  # seconds of the first call
-    calls: int  # in a repetition
-    expected: float  # seconds of a repetition
-    kept: list[float | None]
-    disturbed: list[float]
+    calls: int  # per repetition
+    expected: float  # seconds per repetition
+    rounds: list[float | None]  # seconds per call in each round; None if every attempt is disturbed
+    disturbed: list[float]  # seconds per call of the discarded repetitions
 
     @property
     def seconds(self) -> list[float]:
-        """Seconds a call; where all were disturbed, those."""
-        return [s for s in self.kept if s is not None] or self.disturbed
+        """Seconds per call of the undisturbed repetitions, or of all if each is disturbed."""
+        return [s for s in self.rounds if s is not None] or self.disturbed
 
     def rates(self, amount: float) -> list[float | None]:
-        """`amount` a second in each round, or None."""
-        return [None if s is None else amount / s for s in self.kept]
+        """`amount` per second in each round, or None."""
+        return [None if s is None else amount / s for s in self.rounds]
 
 
 def measure(
-    group: Group,
-    cases: Sequence[Case],
-    protocol: Protocol,
-    deadline: float,
-    say: Callable[[str], None],
+    group: Group, cases: Sequence[Case], protocol: Protocol, deadline: float, report: Report
 ) -> list[dict[str, Any]]:
-    """Rows of numbers, one a case.
+    """Measures each case and returns one row of numbers per case.
 
-    A row says what was measured (suite, name, settings, by, unit) and how (calls in a repetition,
-    repetitions kept and thrown_out, the rates of those that count); the median and quartiles of
-    its units per_second, also_per_second in other units, seconds_a_call and compile_seconds; FLOPs
-    and bytes a call and per second, with their shares of the roofs' in the same rounds; and how
-    many times faster the first case of the group was in the same rounds, first_over_this.
+    A row identifies the case (suite, name, settings, by, unit) and holds:
+
+    - calls per repetition, the number of repetitions kept and thrown_out, the rates of the former;
+    - the median and quartiles of its units per_second, also_per_second in other units,
+      seconds_a_call and compile_seconds;
+    - FLOPs and bytes per call and per second, and their share of the roofline's rates in the same
+      rounds;
+    - first_over_this, the speedup of the group's first case over this one in the same rounds.
 
     Args:
         deadline: on the clock of time.monotonic; the longest cases are dropped to meet it.
-        say: gets a line for each case dropped.
     """
     workers = [case.process for case in cases if case.process is not None]
-    measured = [_begin(case, protocol, workers) for case in cases]
+    measured = [_warm_up(case, protocol, workers) for case in cases]
     first = measured[0]
-    rounds = _fit(group, measured, protocol, deadline, say)
-    for number in range(rounds):
+    for number in range(_affordable_rounds(group, measured, protocol, deadline, report)):
         for each in measured:
-            if len(each.kept) == number:
-                each.kept.append(_repetition(each, protocol, workers))
+            if len(each.rounds) == number:
+                each.rounds.append(_repeat(each, protocol, workers))
     return [_row(group, each, first, measured) for each in measured]
 
 
-def _begin(case: Case, protocol: Protocol, workers: list[int]) -> Measured:
-    """A first call, which compiles, and a second one to know how long they take.
+def _warm_up(case: Case, protocol: Protocol, workers: list[int]) -> Measurement:
+    """Makes a first call, which compiles, and a second one to estimate the length of a call.
 
-    Of a case without a warm-up every call is a repetition, the first one included.
+    A case without a warm-up counts every call as a repetition, including the first one.
     """
     if not case.warm_up:
-        each = Measured(case, first=0.0, calls=1, expected=0.0, kept=[], disturbed=[])
-        each.kept.append(_repetition(each, protocol, workers))
+        each = Measurement(case, first=0.0, calls=1, expected=0.0, rounds=[], disturbed=[])
+        each.rounds.append(_repeat(each, protocol, workers))
         each.expected = 0.0 if case.part_of else each.seconds[0]
         return each
     first, second = case.call(1), case.call(1)
     calls = max(1, round(protocol.seconds / second))
-    return Measured(case, first, calls, calls * second, kept=[], disturbed=[])
+    return Measurement(case, first, calls, calls * second, rounds=[], disturbed=[])
 
 
-def _fit(
-    group: Group,
-    measured: list[Measured],
-    protocol: Protocol,
-    deadline: float,
-    say: Callable[[str], None],
+def _affordable_rounds(
+    group: Group, measured: list[Measurement], protocol: Protocol, deadline: float, report: Report
 ) -> int:
-    """Drops the longest of the cases while even the fewest rounds take too long."""
-    made = min(len(each.kept) for each in measured)
+    """The number of rounds until the deadline; drops the longest cases if they are too few."""
+    finished = min(len(each.rounds) for each in measured)
 
     def affordable() -> int:
         left = deadline - time.monotonic()
-        return made + int(left / sum(each.expected for each in measured))
+        return finished + int(left / sum(each.expected for each in measured))
 
-    while affordable() < protocol.least_rounds and any(not m.case.is_roof for m in measured):
-        longest = max((m for m in measured if not m.case.is_roof), key=lambda m: m.expected)
-        gone = longest.case
-        measured[:] = [m for m in measured if m.case is not gone and m.case.part_of is not gone]
-        say(
-            f"{group.suite}: dropped {group}, {longest.case.by} {longest.case.settings or ''}: "
-            f"a repetition takes {longest.expected:.0f} s, which the budget has not (--budget)"
+    while affordable() < protocol.min_rounds and any(not m.case.is_roofline for m in measured):
+        longest = max((m for m in measured if not m.case.is_roofline), key=lambda m: m.expected)
+        case = longest.case
+        measured[:] = [m for m in measured if m.case is not case and m.case.part_of is not case]
+        report(
+            f"{group.suite}: dropped {group}, {case.by} {case.settings or ''}: a repetition takes "
+            f"{longest.expected:.0f} s, too long for the time that is left; raise --budget"
         )
-    return min(protocol.rounds, max(affordable(), protocol.least_rounds))
+    return min(protocol.rounds, max(affordable(), protocol.min_rounds))
 
 
-def _repetition(each: Measured, protocol: Protocol, workers: list[int]) -> float | None:
-    """Seconds a call, or None if every attempt was disturbed."""
+def _repeat(each: Measurement, protocol: Protocol, workers: list[int]) -> float | None:
+    """Seconds per call, or None if every attempt is disturbed."""
     for attempt in range(protocol.attempts):
         if attempt:
             time.sleep(protocol.pause)
-        watch = Watch(workers)
+        monitor = CpuMonitor(workers)
         started = time.monotonic()
         seconds = each.case.call(each.calls) / each.calls
-        if not watch.disturbed(time.monotonic() - started):
+        if not monitor.disturbed(time.monotonic() - started):
             return seconds
         each.disturbed.append(seconds)
     return None
 
 
-def _row(group: Group, each: Measured, first: Measured, measured: list[Measured]) -> dict[str, Any]:
-    """The numbers of a case; those compared with another are of the rounds that both kept."""
+def _row(
+    group: Group, each: Measurement, first: Measurement, measured: list[Measurement]
+) -> dict[str, Any]:
+    """The numbers of a case; ratios of two cases use the rounds in which neither is disturbed."""
     case = each.case
     unit, amount = next(iter(case.work.items()))
     seconds = np.array(each.seconds)
@@ -144,7 +141,7 @@ def _row(group: Group, each: Measured, first: Measured, measured: list[Measured]
         "also_per_second": {name: n / typical for name, n in case.work.items() if name != unit},
         "seconds_a_call": typical,
         "calls": each.calls,
-        "kept": len([s for s in each.kept if s is not None]),
+        "kept": len([s for s in each.rounds if s is not None]),
         "thrown_out": len(each.disturbed),
         "compile_seconds": max(each.first - typical, 0.0) if case.warm_up else None,
         "rates": (amount / seconds).tolist(),
@@ -152,26 +149,28 @@ def _row(group: Group, each: Measured, first: Measured, measured: list[Measured]
     if case.flops:
         row["flops_a_call"] = case.flops
         row["flops_per_second"] = case.flops / typical
-        for share, by in (("share_of_peak", PRODUCTS), ("share_of_alike", ALIKE)):
-            roof = _roof(measured, by, case.dtype)
-            row[share] = roof and _ratio(each, case.flops, roof, roof.case.flops)
-    copy = _roof(measured, COPY)
-    if case.moved:
-        row["bytes_a_call"] = case.moved
-        row["bytes_per_second"] = case.moved / typical
-        row["share_of_copy"] = copy and _ratio(each, case.moved, copy, copy.case.moved)
+        for share, by in (("share_of_peak", PRODUCTS), ("share_of_alike", LAYER_PRODUCTS)):
+            limit = _roofline(measured, by, case.dtype)
+            row[share] = limit and _median_ratio(each, case.flops, limit, limit.case.flops)
+    if case.traffic:
+        row["bytes_a_call"] = case.traffic
+        row["bytes_per_second"] = case.traffic / typical
+        copy = _roofline(measured, COPY)
+        row["share_of_copy"] = copy and _median_ratio(each, case.traffic, copy, copy.case.traffic)
     if group.compared and each is not first and first in measured and unit in first.case.work:
-        row["first_over_this"] = _ratio(first, first.case.work[unit], each, amount)
+        row["first_over_this"] = _median_ratio(first, first.case.work[unit], each, amount)
     return row
 
 
-def _roof(measured: list[Measured], by: str, dtype: str | None = None) -> Measured | None:
-    roofs = (m for m in measured if m.case.by == by and dtype in (None, m.case.dtype))
-    return next(roofs, None)
+def _roofline(measured: list[Measurement], by: str, dtype: str | None = None) -> Measurement | None:
+    found = (m for m in measured if m.case.by == by and dtype in (None, m.case.dtype))
+    return next(found, None)
 
 
-def _ratio(one: Measured, amount: float, other: Measured, others: float) -> float | None:
-    """Median, over the rounds that both kept, of one's rate divided by the other's."""
-    pairs = zip(one.rates(amount), other.rates(others), strict=True)
+def _median_ratio(
+    one: Measurement, one_amount: float, other: Measurement, other_amount: float
+) -> float | None:
+    """The median ratio of two rates, over the rounds in which neither case is disturbed."""
+    pairs = zip(one.rates(one_amount), other.rates(other_amount), strict=True)
     ratios = [a / b for a, b in pairs if a is not None and b is not None]
     return float(np.median(ratios)) if ratios else None

@@ -1,4 +1,4 @@
-"""Random data of Hopper's dimensions, in memory and as a Minari data set."""
+"""Random data with Hopper's dimensions, in memory and as a Minari data set."""
 
 import os
 import warnings
@@ -18,7 +18,7 @@ from dawm_jax.types import Context, Dataset, Episodes
 
 OBSERVATION, ACTION = 11, 3
 DATASET = "benchmark/random-v0"
-LONGEST = 1_000  # steps of an episode
+MAX_STEPS = 1_000  # per episode
 
 
 def _draw(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
@@ -31,8 +31,8 @@ def _draw(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
 
 @cache
 def random_dataset(transitions: int) -> Dataset:
-    """Truncated episodes of noise, on the device; `transitions` is rounded down to whole ones."""
-    length = min(LONGEST, transitions)
+    """Truncated episodes of noise, on the device: as many whole ones as `transitions` allows."""
+    length = min(MAX_STEPS, transitions)
     count = transitions // length
     rng = np.random.default_rng(0)
     rows = count * (length + 1)
@@ -59,37 +59,37 @@ def random_dataset(transitions: int) -> Dataset:
 
 
 def random_contexts(batch: int) -> tuple[Context, jax.Array]:
-    """Contexts on the device, and a key for each."""
-    observation, action, wanted, keys = jax.random.split(jax.random.key(0), 4)
+    """`batch` contexts on the device, and a key for each."""
+    observation, action, target, keys = jax.random.split(jax.random.key(0), 4)
     context = Context(
         observation=jax.random.normal(observation, (batch, OBSERVATION)),
         action=jax.random.uniform(action, (batch, ACTION), minval=-1.0),
-        return_to_go=jax.random.normal(wanted, (batch,)),
+        return_to_go=jax.random.normal(target, (batch,)),
     )
     return context, jax.random.split(keys, batch)
 
 
 def write_random_dataset(folder: Path, transitions: int, episodes: int) -> None:
-    """A Minari data set DATASET in HDF5, in a folder of data sets of its own."""
+    """Writes `DATASET` in Minari's HDF5 format; `folder` is the root of its data sets."""
     rng = np.random.default_rng(0)
     length = transitions // episodes
-    ended = np.arange(1, length + 1) == length
+    truncated = np.arange(1, length + 1) == length
     buffers = []
     for index in range(episodes):
         drawn = _draw(rng, length + 1)
         buffers.append(
             EpisodeBuffer(
                 id=index,
-                observations=drawn["observation"].astype(np.float64),  # as MuJoCo's are
+                observations=drawn["observation"].astype(np.float64),  # as in MuJoCo
                 actions=drawn["action"][:-1],
                 rewards=drawn["reward"][:-1].astype(np.float64),
                 terminations=np.zeros(length, bool),
-                truncations=ended,
+                truncations=truncated,
                 infos={},
             )
         )
     with environment(MINARI_DATASETS_PATH=str(folder)), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on metadata that a local data set lacks
+        warnings.simplefilter("ignore")  # about metadata that a local data set does not need
         minari.create_dataset_from_buffers(
             DATASET,
             buffers,
@@ -101,7 +101,7 @@ def write_random_dataset(folder: Path, transitions: int, episodes: int) -> None:
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Sets environment variables within the block."""
+    """Sets environment variables for the duration of the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,4 +1,4 @@
-"""How far the suites go: on a processor, on an accelerator, and for a test of the benchmark."""
+"""The ranges that the suites cover: on a CPU, on an accelerator, and in a smoke test."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,69 +11,70 @@ from experiments.benchmark.measure import Protocol
 
 @dataclass(frozen=True)
 class Scope:
-    """Ranges. A suite goes from its small cases to its large ones, as far as the budget reaches."""
+    """Ranges; a suite runs its small cases first and continues as far as the budget allows."""
 
-    transitions: int = 1_000_000  # of the random data
-    flops_a_call: float = 5e10  # of training a model and of the roof: about 0.2 s
-    updates: int = 100  # of a learner's one seed, in a call
-    least_updates: int = 4  # of many seeds
-    copied: int = 2**28  # bytes
-    products: tuple[tuple[int, int], ...] = ((2048, 2048), (4096, 1024), (1024, 512))
-    sampled: tuple[int, ...] = (16, 128, 1024)  # windows at once
+    transitions: int = 1_000_000  # in the random data
+    flops_per_call: float = 5e10  # of model training and of the roofline: about 0.2 s
+    updates: int = 100  # of a learner with one seed, per call
+    min_updates: int = 4  # of each of many seeds, per call
+    copy_bytes: int = 2**28
+    product_shapes: tuple[tuple[int, int], ...] = ((2048, 2048), (4096, 1024), (1024, 512))
+    sampling_batches: tuple[int, ...] = (16, 128, 1024)  # windows
     sampling_steps: tuple[int, ...] = (1, 3, 5)
-    synthesized: int = 100_000  # transitions
-    trained: tuple[int, ...] = (64, 256)  # batch sizes
+    synthetic_transitions: int = 100_000
+    training_batches: tuple[int, ...] = (64, 256)
     seeds: tuple[int, ...] = (1, 4, 16, 64)
     hidden: tuple[int, ...] = (256, 256)  # of learners
-    episodes: tuple[int, ...] = (1_000, 10_000)  # of the data set that is loaded
+    episodes: tuple[int, ...] = (1_000, 10_000)  # in the data set of the loading suite
     scale_transitions: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     scale_data: tuple[int, ...] = (30_000, 100_000, 300_000, 1_000_000)
     scale_seeds: tuple[int, ...] = (1, 2, 4, 8, 16)
     scale_horizons: tuple[int, ...] = (8, 16, 32, 64)
     scale_widths: tuple[int, ...] = (32, 64, 128)
-    collected: int = 20_000  # steps of the data that the whole run is of
-    run: dict[str, Any] = field(  # what the whole run changes of configs/quickstart.py
+    recorded_steps: int = 20_000  # in the data set of the pipeline suite
+    # Where the runs of the pipeline suite differ from configs/quickstart.py.
+    run_settings: dict[str, Any] = field(
         default_factory=lambda: {
-            "world_model.steps": 500,
-            "inverse_dynamics.steps": 500,
-            "one_step_model.steps": 500,
+            "dawm.world_model.steps": 500,
+            "dawm.inverse_dynamics.steps": 500,
+            "fidelity.one_step_model.steps": 500,
             "synthesis.transitions": 20_000,
             "updates": 1_000,
             "evaluate_every": 1_000,
             "evaluation_episodes": 1,
-            "log_every": 10,  # updates until the first step is told
+            "log_every": 10,  # updates until the first step is reported
             "checkpoint_every": 500,
-            "measurement.windows": 512,
-            "measurement.judged": 128,
+            "fidelity.windows": 512,
+            "fidelity.judged": 128,
         }
     )
 
 
-PROCESSOR = Scope()
+CPU = Scope()
 ACCELERATOR = Scope(
-    flops_a_call=2e13,
+    flops_per_call=2e13,
     updates=1_000,
-    least_updates=1_000,
-    copied=2**32,
-    products=((8192, 8192), (16384, 4096), (65536, 1024)),
-    sampled=(1_024, 8_192, 65_536),
-    synthesized=1_000_000,
-    trained=(64, 256, 2048),
+    min_updates=1_000,
+    copy_bytes=2**32,
+    product_shapes=((8192, 8192), (16384, 4096), (65536, 1024)),
+    sampling_batches=(1_024, 8_192, 65_536),
+    synthetic_transitions=1_000_000,
+    training_batches=(64, 256, 2048),
     scale_data=(100_000, 300_000, 1_000_000, 3_000_000),
     scale_seeds=(1, 4, 16, 64),
     scale_widths=(64, 128, 256),
 )
 SMOKE = Scope(
     transitions=400,
-    flops_a_call=1.0,
+    flops_per_call=1.0,
     updates=2,
-    least_updates=2,
-    copied=2**12,
-    products=((64, 64),),
-    sampled=(4,),
+    min_updates=2,
+    copy_bytes=2**12,
+    product_shapes=((64, 64),),
+    sampling_batches=(4,),
     sampling_steps=(3,),
-    synthesized=12,
-    trained=(8,),
+    synthetic_transitions=12,
+    training_batches=(8,),
     seeds=(1,),
     hidden=(16, 16),
     episodes=(4,),
@@ -82,10 +83,10 @@ SMOKE = Scope(
     scale_seeds=(2,),
     scale_horizons=(4,),
     scale_widths=(),
-    collected=400,
-    run={
+    recorded_steps=400,
+    run_settings={
         "learners": "bc",
-        "sources": "real",
+        "sources": "recorded",
         "seeds": 1,
         "updates": 4,
         "evaluate_every": 4,
@@ -98,7 +99,7 @@ SMOKE = Scope(
 
 @dataclass(frozen=True)
 class Peers:
-    """Their environment, and the versions of what is in it."""
+    """The Python environment of the peers and the versions of its packages."""
 
     folder: Path
     versions: dict[str, str]
@@ -106,21 +107,21 @@ class Peers:
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for."""
+    """The choices of one benchmark run."""
 
     suites: tuple[str, ...]
     sizes: tuple[str, ...]
     scope: Scope
     peers: Peers | None = None
     protocol: Protocol = field(default_factory=Protocol)
-    budget: float = 540.0  # seconds a suite
-    only: str = ""  # what the groups that are measured have in their description
+    budget: float = 540.0  # seconds per suite
+    only: str = ""  # text that the description of a measured group contains
 
     @classmethod
-    def of_this_machine(cls, smoke: bool, rounds: int, **asked: Any) -> "Options":
-        """The ranges that fit the device at hand; with `smoke` the least of everything."""
+    def for_device(cls, smoke: bool, rounds: int, **choices: Any) -> "Options":
+        """Options with the ranges for JAX's default device, or with the smallest for `smoke`."""
         if smoke:
-            protocol = Protocol(rounds=1, least_rounds=1, seconds=0.0, attempts=1)
-            return cls(scope=SMOKE, protocol=protocol, **asked)
-        scope = PROCESSOR if jax.default_backend() == "cpu" else ACCELERATOR
-        return cls(scope=scope, protocol=replace(Protocol(), rounds=rounds), **asked)
+            protocol = Protocol(rounds=1, min_rounds=1, seconds=0.0, attempts=1)
+            return cls(scope=SMOKE, protocol=protocol, **choices)
+        scope = CPU if jax.default_backend() == "cpu" else ACCELERATOR
+        return cls(scope=scope, protocol=replace(Protocol(), rounds=rounds), **choices)

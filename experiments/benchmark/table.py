@@ -1,63 +1,67 @@
-"""Result files of the benchmark as Markdown: bars first, then a row for each case."""
+"""Tables of benchmark results in Markdown: targets first, then a row for each case."""
 
 from typing import Any
 
-from experiments.benchmark.bars import bars
-from experiments.benchmark.cases import ROOFS
+from experiments.benchmark.cases import ROOFLINES
+from experiments.benchmark.targets import measured_targets
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
+COLUMNS = (
+    "suite",
+    "case",
+    "implementation",
+    "per second (quartiles)",
+    "FLOP/s",
+    "of the peak",
+    "of products of the layers' size",
+    "B/s",
+    "of a copy",
+    "speedup of the first case",
+    "compilation",
+)
 
 
-def benchmark(runs: list[dict[str, Any]]) -> str:
-    """What was reached, the exponents of cost, and the rows of all the runs."""
-    return "\n\n".join(part for part in (reached(runs), rows(runs)) if part)
+def tables(runs: list[dict[str, Any]]) -> str:
+    """The targets, the exponents of cost, and a row for each case of all the runs."""
+    return "\n\n".join(part for part in (target_table(runs), case_table(runs)) if part)
 
 
-def reached(runs: list[dict[str, Any]]) -> str:
-    """The bars, with what was measured, and the exponents of cost; empty if none was measured."""
-    machines = _machines(runs)
+def target_table(runs: list[dict[str, Any]]) -> str:
+    """The targets with the measured values, and the exponents of cost; empty if there are none."""
+    machines = _by_machine(runs)
     lines = [
-        f"| {bar.what} | {bar} | {value:.3g} | {'reached' if bar.reached(value) else 'missed'} |"
+        f"| {target.what} | {target} | {value:.3g} "
+        f"| {'reached' if target.reached(value) else 'missed'} |"
         for machine in machines
-        for bar, value in bars(machine)
+        for target, value in measured_targets(machine)
     ]
     exponents = [f"{n} {e:.2f}" for each in machines for n, e in each["exponents"].items()]
     if lines:
-        lines = ["| what | bar | measured | |", "| --- | --- | --- | --- |", *lines]
+        lines = ["| what | target | measured | |", "| --- | --- | --- | --- |", *lines]
     if exponents:
         lines += ["", f"Exponents of cost: {', '.join(exponents)}."]
     return "\n".join(lines).strip()
 
 
-def _machines(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs on the same machine as one: a bar may need the rows of several suites."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+def _by_machine(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merges the runs on the same machine: a target may need the rows of several suites."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
     for run in runs:
         machine = run["versions"]["device"], run["processor"]
-        whole = found.setdefault(machine, {**run, "rows": [], "exponents": {}})
-        whole["rows"] += run["rows"]
-        whole["exponents"] |= run["exponents"]
-    return list(found.values())
+        results = merged.setdefault(machine, {**run, "rows": [], "exponents": {}})
+        results["rows"] += run["rows"]
+        results["exponents"] |= run["exponents"]
+    return list(merged.values())
 
 
-def rows(runs: list[dict[str, Any]]) -> str:
-    """A row for each case."""
-    lines = [
-        "| suite | what | by | a second (quartiles) | FLOP/s | of the peak "
-        "| of products of its layers' size | B/s | of a copy "
-        "| first of its kind over this | compile |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [_row(row) for run in runs for row in run["rows"] if not _repeated_roof(row)]
+def case_table(runs: list[dict[str, Any]]) -> str:
+    """A row for each case; the rooflines appear as shares in the rows of the others."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    lines += [_line(row) for run in runs for row in run["rows"] if row["by"] not in ROOFLINES]
     return "\n".join(lines)
 
 
-def _repeated_roof(row: dict[str, Any]) -> bool:
-    """The roofs stand in every row as shares; a table has no room for them."""
-    return row["by"] in ROOFS
-
-
-def _row(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any]) -> str:
     settings = ", ".join(f"{name} {_value(value)}" for name, value in row["settings"].items())
     rate = row["per_second"]
     spread = f"{_short(rate['median'])} {row['unit']} ({_short(rate['low'])} to "
@@ -85,7 +89,7 @@ def _value(value: Any) -> str:
 
 
 def _short(value: float | None) -> str:
-    """1.23 G, or 456 as it is; nothing for None."""
+    """Three digits and a prefix, such as 1.23 G; empty for None."""
     if value is None:
         return ""
     for size, prefix in PREFIXES:

@@ -1,6 +1,6 @@
-"""`experiments.main` in a process that tells how long it compiled, and when it first trained.
+"""Runs `experiments.main` and records its compilation time and the time of its first training step.
 
-python -m experiments.benchmark.timed_main told.json --config=...
+python -m experiments.benchmark.timed_main times.json --config=...
 """
 
 import json
@@ -8,42 +8,43 @@ import runpy
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from jax import monitoring
 
-COMPILING = (
+COMPILATION = (
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
-    "/jax/core/compile/backend_compile_duration",  # or the time to find it in the cache
+    "/jax/core/compile/backend_compile_duration",  # includes reads from the compilation cache
 )
 
 
 def main() -> None:
-    """Writes the file named first; the other arguments are those of experiments.main."""
-    told = Path(sys.argv.pop(1))
-    facts = {"compiling": 0.0}
+    """Writes times to the file that is the first argument; experiments.main gets the others."""
+    file = Path(sys.argv.pop(1))
+    times = {"compiling": 0.0}  # seconds
 
-    def on_event(event: str, seconds: float, **_: object) -> None:
-        if event in COMPILING:
-            facts["compiling"] += seconds
+    def on_duration(event: str, duration_secs: float, **_: str | int) -> None:
+        if event in COMPILATION:
+            times["compiling"] += duration_secs
 
-    monitoring.register_event_duration_secs_listener(on_event)
-    from experiments.store.metrics import (
-        StageMetrics,  # what each chunk of training steps is told to
-    )
+    monitoring.register_event_duration_secs_listener(on_duration)
+    # Each chunk of training steps writes its metrics.
+    from experiments.store.metrics import StageMetrics
 
     write = StageMetrics.write
 
-    def noted(self: StageMetrics, *arguments: object) -> None:
-        facts.setdefault("first step", time.time())
-        write(self, *arguments)
+    def timed_write(self: StageMetrics, step: int, metrics: dict[str, Any]) -> None:
+        times.setdefault("first step", time.time())
+        write(self, step, metrics)
 
-    StageMetrics.write = noted
-    try:
-        runpy.run_module("experiments.main", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if end.code:
-            raise
-    told.write_text(json.dumps(facts))
+    with mock.patch.object(StageMetrics, "write", timed_write):
+        try:
+            runpy.run_module("experiments.main", run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            if end.code:
+                raise
+    file.write_text(json.dumps(times))
 
 
 if __name__ == "__main__":

@@ -10,24 +10,23 @@ predicts the noise of absolute states (see `paper.py`). After 4,000 updates on H
 confirms 98 % of the variance of its changes of state at the window's first step and 93 % at the
 last; with v instead of x0 97 % and 92 %, with displacements since the window's first state 98 % and
 86 %, with x0 of states 53 % and 47 %, and with noise nothing yet: the paper's has 500 times the
-updates. `experiments.ablation` compares the kinds; its table is in the README.
+updates. `experiments.ablation` compares the kinds; its table is in docs/findings.md.
 
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
 cores it would take days; most of it is a million updates of each learner.
 """
 
-from dataclasses import asdict
-from typing import get_args, get_type_hints
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from dawm_jax.learners import LEARNERS
 from dawm_jax.models.dynamics import OneStepModel
-from dawm_jax.models.inverse_dynamics import InverseDynamics
-from dawm_jax.models.window_diffusion import WorldModel
+from dawm_jax.sources import SOURCES
 from dawm_jax.sources.generate import Synthesis
-from experiments.run.config import Measurement
+from experiments.run.config import Fidelity
 
 
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
@@ -37,36 +36,40 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.collect_steps = 200_000  # of a local data set recorded on the spot
     config.discount = 0.99
     config.return_scale = placeholder(float)  # unset: the paper's, or the data's largest
-    config.skip_truncated_tail = 0  # steps before a time limit at which no window starts
-    config.held_out = 0.05  # share of the episodes kept for measuring the models
+    config.held_out = 0.05  # share of the episodes held out to measure the models
 
     config.learners = ("bc", "td3bc", "iql")
-    config.sources = ("real", "dawm")
+    config.sources = ("recorded", "dawm")
     config.synthetic_ratio = 0.5  # of a batch, for sources that generate
-    config.pool_memory = placeholder(float)  # GiB; more is read from disk; unset: half a device's
-    config.seed = 0  # the first one
+    config.pool_memory = placeholder(float)  # GiB of synthetic data on the device; unset: half
+    config.seed = 0  # the first seed
     config.seeds = 4
     config.updates = 1_000_000  # of each learner
 
     config.log_every = 1_000  # updates in one compiled scan
-    config.checkpoint_every = 10_000  # of the models; learners are kept at each evaluation
+    config.checkpoint_every = 10_000  # of the models; learners are saved at each evaluation
     config.evaluate_every = 100_000
-    config.evaluation_episodes = 10  # a seed
+    config.evaluation_episodes = 10  # per seed
 
-    config.world_model = _block(WorldModel(steps=100_000))
-    config.inverse_dynamics = _block(InverseDynamics(steps=50_000))
-    config.one_step_model = _block(OneStepModel(steps=50_000))  # a yardstick, not for learners
-    config.synthesis = _block(Synthesis(transitions=5_000_000))
-    config.measurement = _block(Measurement())
+    config.synthesis = block(Synthesis(transitions=5_000_000))
+    config.fidelity = block(Fidelity(one_step_model=OneStepModel(steps=50_000)))
+    for name, source in SOURCES.items():
+        config[name] = block(source())
+    config.dawm.world_model.steps = 100_000
+    config.dawm.inverse_dynamics.steps = 50_000
     for name, learner in LEARNERS.items():
-        config[name] = _block(learner())
+        config[name] = block(learner())
         del config[name].steps
     return config
 
 
-def _block(settings: object) -> ConfigDict:
-    """The fields of a settings dataclass; one that is None is not set, but of the number's type."""
-    kinds, values = get_type_hints(type(settings)), asdict(settings)
-    return ConfigDict(
-        {k: placeholder(get_args(kinds[k])[0]) if v is None else v for k, v in values.items()}
-    )
+def block(settings: Any) -> ConfigDict:
+    """The fields of a settings dataclass; one that is None is unset, with the number's type."""
+    hints = get_type_hints(type(settings))
+    values = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if value is None:
+            value = placeholder(get_args(hints[field.name])[0])
+        values[field.name] = block(value) if is_dataclass(value) else value
+    return ConfigDict(values)

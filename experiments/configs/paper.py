@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments.configs import dawm
 
 # DWM tried three for each data set; the middle one. For others, and for several of different
-# qualities as one, it is left unset; set synthesis.target_return.
+# qualities as one, it is left unset; set dawm.target.value.
 TARGET_RETURNS = {
     "hopper": {"medium": 0.7, "medium-replay": 0.7, "medium-expert": 0.8},
     "walker2d": {"medium": 0.7, "medium-replay": 0.7, "medium-expert": 0.9},
@@ -26,7 +26,7 @@ TARGET_RETURNS = {
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config = dawm.get_config(dataset)
     config.seeds = 5
-    config.world_model.update(
+    config.dawm.world_model.update(
         observation_target="absolute",
         observation_normalizer="quantile",
         reward_normalizer="minmax",
@@ -40,7 +40,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
         ema_decay=0.995,
         ema_start=2_000,
     )
-    config.inverse_dynamics.update(
+    config.dawm.inverse_dynamics.update(
         hidden=(1024, 1024),
         dropout=0.1,
         activation="relu",
@@ -51,5 +51,5 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     parts = {tuple(part.removesuffix("-v0").split("/")[-2:]) for part in dataset.split("+")}
     match list(parts):
         case [(robot, quality)] if quality in TARGET_RETURNS.get(robot, {}):
-            config.synthesis.target_return = TARGET_RETURNS[robot][quality]
+            config.dawm.target.value = TARGET_RETURNS[robot][quality]
     return config

@@ -19,9 +19,11 @@ def get_config(dataset: str = "local/hopper/medium-v0") -> ConfigDict:
     config.evaluate_every = 2_500
     config.evaluation_episodes = 5
     config.log_every = 500
-    config.world_model.steps = 1_500
-    config.world_model.ema_start = 500
-    config.inverse_dynamics.steps = 2_000
-    config.one_step_model.steps = 2_000
+    config.dawm.world_model.steps = 1_500
+    config.dawm.world_model.ema_start = 500
+    config.dawm.inverse_dynamics.steps = 2_000
+    config.fidelity.one_step_model.steps = 2_000
+    for model in config.one_step.dynamics, config.one_step.behavior, config.one_step.termination:
+        model.steps = 2_000
     config.synthesis.transitions = 100_000
     return config

@@ -1,4 +1,4 @@
-"""The whole walk in seconds, for tests and for the fault campaign (experiments/faults.py).
+"""The whole walk in seconds, for tests and for the fault campaign, `experiments.faults`.
 
 python -m experiments.main --config=experiments/configs/tiny.py
 
@@ -7,6 +7,7 @@ Its scores mean nothing.
 
 from ml_collections import ConfigDict
 
+from dawm_jax.learners import LEARNERS
 from experiments.configs import small
 
 
@@ -19,11 +20,15 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.log_every = 2
     config.checkpoint_every = config.evaluate_every = 10
     config.evaluation_episodes = 2
-    config.world_model.update(steps=20, width=8, multipliers=(1, 2), horizon=4, batch_size=16)
-    config.inverse_dynamics.update(steps=20, hidden=(16,), batch_size=16)
-    config.one_step_model.update(steps=20, hidden=(16,), batch_size=16)
+    config.dawm.world_model.update(steps=20, width=8, multipliers=(1,), horizon=4, batch_size=16)
+    config.dawm.inverse_dynamics.update(steps=20, hidden=(16,), batch_size=16)
+    config.fidelity.one_step_model.update(steps=20, hidden=(16,), batch_size=16)
+    one_step = config.one_step
+    for model in one_step.dynamics, one_step.behavior, one_step.termination:
+        model.update(steps=20, hidden=(16,), batch_size=16)
+    one_step.dynamics.update(networks=3, elites=2)
     config.synthesis.update(transitions=300, chunk=32)
-    config.measurement.update(windows=64, judged=32, episodes=4, steps=8)
-    for name in ("bc", "td3bc", "iql"):
+    config.fidelity.update(windows=64, judged=32, transitions=32, episodes=4, steps=8)
+    for name in LEARNERS:
         config[name].update(hidden=(16, 16), batch_size=16)
     return config

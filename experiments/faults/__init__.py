@@ -1,1 +1,1 @@
-"""The fault campaign: runs that are killed, stopped, damaged or starved of disk, and end alike."""
+"""The fault campaign: runs with injected faults must have the results of an undisturbed run."""

@@ -1,4 +1,4 @@
-"""Whether two runs of the same thing have the same results, to the bit."""
+"""Compares the results of two runs bit for bit."""
 
 import hashlib
 import json
@@ -9,56 +9,59 @@ import jax
 import numpy as np
 
 from experiments.store.checkpoints import Checkpoints
+from experiments.store.stage import stages_of
+
+NOT_COMPARED = ("config", "versions", "commit")  # in results.json, with all rates
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """The names of the results, as of `results_of`, that two runs do not share."""
+    """The names of the results in which two runs differ, given their `results_of`."""
     return sorted(n for n in first.keys() | second.keys() if first.get(n) != second.get(n))
 
 
 def results_of(workdir: Path) -> dict[str, Any]:
-    """Every result of a finished run, by name: what it measured, made and trained.
+    """The results of a finished run by name: metrics, files and trained states.
 
-    Timings and the commit are left out; arrays are there as their bytes.
+    Timings and commits are left out. Arrays are included as bytes.
     """
     results = json.loads((workdir / "results.json").read_text())
     found = {
         "results.json": without_timings(results),
         "metrics.jsonl": sorted((workdir / "metrics.jsonl").read_text().splitlines()),
     }
-    for stage in (workdir / "stages").iterdir():
-        for name in ("curve.json", "transitions.npz"):
-            if (stage / name).exists():
-                digest = hashlib.sha256((stage / name).read_bytes()).hexdigest()
-                found[f"{stage.name}/{name}"] = digest
-        for name in ("checkpoints", "best"):
-            if (stage / name).exists():
-                found[f"{stage.name}/{name}"] = _newest_state(stage, name)
+    for stage in stages_of(workdir):
+        for path in stage.results():
+            if path != stage.record:  # it contains timings; results.json has the rest
+                name = f"{stage.path.name}/{path.name}"
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in (stage.checkpoints, stage.best):
+            if folder.exists():
+                found[f"{stage.path.name}/{folder.name}"] = _newest_state(folder, stage.stage)
     return found
 
 
 def without_timings(results: Any) -> Any:
-    """results.json without what differs between two runs of the same thing."""
+    """The content of results.json without the values that differ between identical runs."""
     if isinstance(results, dict):
         return {
             name: without_timings(value)
             for name, value in results.items()
-            if name not in ("config", "versions", "commit") and not name.endswith("per_second")
+            if name not in NOT_COMPARED and not name.endswith("per_second")
         }
     return [without_timings(value) for value in results] if isinstance(results, list) else results
 
 
-def _newest_state(stage: Path, name: str) -> tuple[int | None, dict[str, bytes]]:
-    checkpoints = Checkpoints(stage / name, stage.name, keep=1)
+def _newest_state(folder: Path, stage: str) -> tuple[int | None, dict[str, bytes]]:
+    checkpoints = Checkpoints(folder, stage, keep=1)
     step = checkpoints.newest()
     leaves = []
     if step is not None:
         leaves = jax.tree_util.tree_leaves_with_path(checkpoints.load(step))
     checkpoints.close()
-    return step, {jax.tree_util.keystr(path): _bits(leaf) for path, leaf in leaves}
+    return step, {jax.tree_util.keystr(path): _bytes(leaf) for path, leaf in leaves}
 
 
-def _bits(leaf: Any) -> bytes:
+def _bytes(leaf: Any) -> bytes:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)

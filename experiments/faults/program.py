@@ -1,7 +1,6 @@
-"""A run in a process of its own, watched, so that it can be hurt at a chosen moment."""
+"""A run in a process of its own, whose output tells which part it is in."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -10,12 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-BEGINS = re.compile(r"(recording|data|[\w-]+(?=: \d+ to do)|Final policies)")
-TIMEOUT = 900.0  # seconds after which a run is taken to hang
+from experiments.faults.messages import PART_START
+
+TIMEOUT = 900.0  # seconds after which a run counts as hung
+EXIT_TIMEOUT = 120.0  # seconds for the children of a killed run to exit; imports delay them
 
 
 class Program:
-    """A started run and what it printed, each line with the seconds since the start."""
+    """A started run and its output, each line with the seconds since the start."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str]):
         command = [sys.executable, "-u", "-m", "experiments.main", *arguments]
@@ -27,7 +28,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # a group of its own, to look for processes that it left
+            start_new_session=True,  # its process group identifies the processes it leaves behind
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -42,49 +43,53 @@ class Program:
     def output(self) -> str:
         return "\n".join(line for _, line in self.lines)
 
-    def begins(self) -> dict[str, float]:
-        """When each part of the run began, in order."""
+    def part_starts(self) -> dict[str, float]:
+        """The seconds at which each part of the run started, in order."""
         found: dict[str, float] = {}
         for seconds, line in list(self.lines):
-            match = BEGINS.match(line)
+            match = PART_START.match(line)
             if match:
                 found.setdefault(match[0], seconds)
         return found
 
     def moment(self) -> dict[str, Any]:
-        """The part of the run that it is in, or ended in, and the seconds since the start."""
-        name = next(reversed(self.begins()), "start")
-        return {"in": name, "after seconds": round(time.monotonic() - self.started, 2)}
+        """The current or last part of the run, and the seconds since the start."""
+        part = next(reversed(self.part_starts()), "start")
+        return {"in": part, "after seconds": round(time.monotonic() - self.started, 2)}
 
     def wait_until(self, condition: Callable[[], bool]) -> bool:
-        """Waits for a condition; says whether it came before the end of the run."""
+        """Waits for a condition; returns False if the run ends first.
+
+        Raises:
+            TimeoutError: neither happens.
+        """
         while time.monotonic() - self.started < TIMEOUT:
             if condition():
                 return True
             if self.process.poll() is not None:
                 return False
             time.sleep(0.005)
-        raise TimeoutError(f"a run hangs:\n{self.output}")
+        raise TimeoutError(f"a run hangs after {TIMEOUT:.0f} s:\n{self.output}")
 
     def wait(self) -> int:
-        """Waits for the end; returns the exit status, negative for a signal."""
+        """Waits for the end; returns the exit status, which is negative after a signal."""
         self.reader.join(TIMEOUT)
         return self.process.wait(TIMEOUT)
 
     def kill(self) -> list[str]:
-        """Kills the run's main process; returns the processes that outlive it, if any do."""
+        """Kills the main process; returns the commands of the processes that outlive it."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(TIMEOUT)
-        deadline = time.monotonic() + 120.0  # a process that is still importing ends after that
-        while self._left() and time.monotonic() < deadline:
+        deadline = time.monotonic() + EXIT_TIMEOUT
+        while self._survivors() and time.monotonic() < deadline:
             time.sleep(0.05)
-        left = self._left()
-        if left:
+        survivors = self._survivors()
+        if survivors:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.reader.join(TIMEOUT)
-        return left
+        return survivors
 
-    def _left(self) -> list[str]:
+    def _survivors(self) -> list[str]:
         listed = subprocess.run(
             ["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True
         )

@@ -1,10 +1,11 @@
-"""Imagined windows judged by recorded ones and by the simulator."""
+"""Rollouts judged by recorded ones and by the simulator."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
+from flax import struct
 
 from dawm_jax.evaluation.fidelity import (
     explained_at_steps,
@@ -12,30 +13,29 @@ from dawm_jax.evaluation.fidelity import (
     terminal_agreement,
     variance_ratio,
 )
-from dawm_jax.types import Window
+from dawm_jax.types import AnyArray, Transition, Window
 from experiments.simulation.simulator import Simulator
 
-Infer = Callable[[np.ndarray, np.ndarray], np.ndarray]  # states and next states -> actions
+Infer = Callable[[AnyArray, AnyArray], np.ndarray]  # states and next states -> actions
 
 
-@dataclass(frozen=True)
-class Imagined:
-    """B windows of T states as some model has them, with the actions that lead through them."""
+class Rollouts(struct.PyTreeNode):
+    """B windows of T states from some model, with the actions that lead through them."""
 
-    observation: np.ndarray  # (B, T, observation_dim)
-    action: np.ndarray  # (B, T - 1, action_dim)
-    reward: np.ndarray | None  # (B, T - 1)
-    valid: np.ndarray  # (B, T - 1) bool; the transitions that exist
+    observation: AnyArray  # (B, T, observation_dim)
+    action: AnyArray  # (B, T - 1, action_dim)
+    reward: AnyArray | None  # (B, T - 1)
+    terminal: AnyArray  # (B, T - 1) bool; whether the step ends in a terminal state
+    valid: AnyArray  # (B, T - 1) bool; the transitions that exist
 
-    def first(self, count: int) -> "Imagined":
+    def first(self, count: int) -> "Rollouts":
         """The first `count` windows."""
-        parts = (self.observation, self.action, self.reward, self.valid)
-        return Imagined(*(None if part is None else part[:count] for part in parts))
+        return jax.tree.map(lambda leaf: leaf[:count], self)
 
 
-def against_the_data(window: Window, imagined: dict[str, Imagined]) -> dict[str, Any]:
+def against_the_data(window: Window, rollouts: dict[str, Rollouts]) -> dict[str, Any]:
     """States, rewards and variance of each model's windows beside the recorded ones."""
-    models = {name: one for name, one in imagined.items() if name != "recorded"}
+    models = {name: one for name, one in rollouts.items() if name != "recorded"}
     true, exists = window.observation[:, 1:], window.observation_mask[:, 1:]
     generated = {name: one.observation[:, 1:] for name, one in models.items()}
     rewards = {
@@ -55,16 +55,16 @@ def against_the_data(window: Window, imagined: dict[str, Imagined]) -> dict[str,
 
 
 def against_the_simulator(
-    simulator: Simulator, imagined: dict[str, Imagined]
+    simulator: Simulator, rollouts: dict[str, Rollouts]
 ) -> dict[str, dict[str, Any]]:
     """Changes of state and rewards beside those that the actions have in the simulator."""
     report: dict[str, dict[str, Any]] = {"changes": {}, "rewards": {}}
-    for name, one in imagined.items():
+    for name, one in rollouts.items():
         before, after = one.observation[:, :-1], one.observation[:, 1:]
         known = one.valid & simulator.settable(before) & simulator.settable(after)
         following = np.zeros((*known.shape, simulator.features))
         reward = np.zeros(known.shape)
-        following[known], reward[known] = simulator.step(before[known], one.action[known])
+        following[known], reward[known], _ = simulator.step(before[known], one.action[known])
         start = before[..., : simulator.features]
         change = after[..., : simulator.features] - start
         report["changes"][name] = explained_at_steps(change, following - start, known)
@@ -74,25 +74,44 @@ def against_the_simulator(
     return report
 
 
-def actions_kept(simulator: Simulator, one: Imagined, infer: Infer) -> dict[str, Any] | None:
-    """Are actions found again from what they do in generated states?"""
+def actions_recovered(simulator: Simulator, one: Rollouts, infer: Infer) -> dict[str, Any] | None:
+    """How well actions are inferred again from their outcome in synthetic states."""
     if simulator.features < one.observation.shape[-1]:
         return None  # part of the following observation would be missing
     state = one.observation[:, 1:-1]  # the first action is not inferred
     known = one.valid[:, 1:] & simulator.settable(state)
     action = one.action[:, 1:][known]
-    following, _ = simulator.step(state[known], action)
+    following, *_ = simulator.step(state[known], action)
     told = simulator.settable(following)
     found = infer(state[known][told], following[told].astype(np.float32))
     return explained_variance(found, action[told])
 
 
-def terminals_by_rule(
-    simulator: Simulator, one: Imagined, flags: np.ndarray
-) -> dict[str, Any] | None:
-    """Generated flags against the environment's own rule on the generated states."""
+def terminals_by_rule(simulator: Simulator, one: Rollouts) -> dict[str, Any] | None:
+    """Terminal flags against the environment's own rule on the synthetic states."""
     rule = simulator.terminal(one.observation[:, 1:][one.valid])
     if rule is None:
         return None
-    flagged = flags[one.valid]
+    flagged = one.terminal[one.valid]
     return {**terminal_agreement(rule, flagged), "agreement": float((rule == flagged).mean())}
+
+
+def transitions(simulator: Simulator, step: Transition) -> dict[str, Any]:
+    """Synthetic transitions as learners see them, against what the simulator does.
+
+    Args:
+        step: N transitions on the host. Those from or to a state that the simulator cannot be set
+            to are left out.
+    """
+    known = simulator.settable(step.observation) & simulator.settable(step.next_observation)
+    before, after = (
+        x[known][:, : simulator.features] for x in (step.observation, step.next_observation)
+    )
+    following, reward, ends = simulator.step(step.observation[known], step.action[known])
+    return {
+        "judged": int(known.sum()),
+        "changes": explained_variance(after - before, following - before),
+        "rewards": explained_variance(step.reward[known, None], reward[:, None])["pooled"],
+        "reward_bias": float(np.mean(step.reward[known] - reward)) if known.any() else None,
+        "terminals": terminal_agreement(ends, step.discount[known] == 0.0),
+    }

@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 
 from dawm_jax.evaluation.scores import bootstrap_interval
-from dawm_jax.types import Dataset, Rollout, Window
-from experiments.stages.sources import Source
+from dawm_jax.types import Dataset, Window
+from experiments.stages.source import SourceResult
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -17,20 +17,17 @@ from matplotlib.ticker import MaxNLocator
 COLORS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
 STYLES = ("-", "--", ":", "-.")
 SHADES = {
-    "world_model": COLORS[0],
-    "one_step": COLORS[1],
+    "synthetic": COLORS[0],
+    "one_step_model": COLORS[1],
     "repeated": COLORS[7],
     "recorded": COLORS[2],
     "unclipped": COLORS[8],
-    "generated": COLORS[0],
 }
-
-
 SHOWN = 1_000_000  # synthetic transitions at most
 
 
 def draw(
-    workdir: Path, results: dict[str, Any], dataset: Dataset, sources: list[Source]
+    workdir: Path, results: dict[str, Any], dataset: Dataset, sources: list[SourceResult]
 ) -> list[Path]:
     """Draws every picture that the results have data for, and returns their files."""
     pictures = {}
@@ -38,11 +35,15 @@ def draw(
         pictures["learning_curves"] = learning_curves(results)
     for source in sources:
         if source.windows is not None:
-            pictures["trajectories"] = trajectories(*source.windows)
+            assert source.synthetic
             rewards = source.synthetic.reward
             rewards = np.asarray(rewards[:: -(-len(rewards) // SHOWN)])
-            pictures["distributions"] = distributions(*source.windows, dataset, rewards)
-            pictures["fidelity"] = fidelity(source.results["synthesis"]["fidelity"])
+            figures = {
+                "trajectories": trajectories(*source.windows),
+                "distributions": distributions(*source.windows, dataset, rewards),
+                "fidelity": fidelity(source.results["fidelity"]["rollouts"]),
+            }
+            pictures |= {f"{kind}-{source.name}": figure for kind, figure in figures.items()}
     paths = []
     for name, figure in pictures.items():
         paths.append(workdir / f"{name}.png")
@@ -79,8 +80,8 @@ def learning_curves(results: dict[str, Any]) -> plt.Figure:
     return figure
 
 
-def trajectories(window: Window, rollout: Rollout, count: int = 4, features: int = 6) -> plt.Figure:
-    """Some held-out windows, and those imagined from their first state and action."""
+def trajectories(window: Window, rollouts: Any, count: int = 4, features: int = 6) -> plt.Figure:
+    """Some held-out windows, and rollouts from their first states."""
     varied = np.argsort(-window.observation.var(axis=(0, 1)))[:features]
     figure, grid = plt.subplots(
         len(varied) + 1,
@@ -92,13 +93,15 @@ def trajectories(window: Window, rollout: Rollout, count: int = 4, features: int
     chosen = np.linspace(0, len(window.reward) - 1, count).astype(int)
     for column, index in enumerate(chosen):
         pairs = [
-            (window.observation[index, :, d], rollout.observation[index, :, d]) for d in varied
+            (window.observation[index, :, d], rollouts.observation[index, :, d]) for d in varied
         ]
-        pairs.append((window.reward[index], rollout.reward[index]))
-        shown = [window.observation_mask[index]] * len(varied) + [window.reward_mask[index]]
-        for row, ((true, imagined), mask) in enumerate(zip(pairs, shown, strict=True)):
+        pairs.append((window.reward[index, :-1], rollouts.reward[index]))
+        shown = [window.observation_mask[index]] * len(varied) + [window.reward_mask[index, :-1]]
+        for row, ((true, synthetic), mask) in enumerate(zip(pairs, shown, strict=True)):
             grid[row, column].plot(np.where(mask, true, np.nan), "o-", ms=3, label="recorded")
-            grid[row, column].plot(np.where(mask, imagined, np.nan), "x--", ms=4, label="imagined")
+            grid[row, column].plot(
+                np.where(mask, synthetic, np.nan), "x--", ms=4, label="synthetic"
+            )
     for row, name in enumerate([*(f"observation {d}" for d in varied), "reward"]):
         grid[row, 0].set_ylabel(name)
     for axes in grid[-1]:
@@ -108,24 +111,24 @@ def trajectories(window: Window, rollout: Rollout, count: int = 4, features: int
 
 
 def distributions(
-    window: Window, rollout: Rollout, dataset: Dataset, synthetic_rewards: np.ndarray
+    window: Window, rollouts: Any, dataset: Dataset, synthetic_rewards: np.ndarray
 ) -> plt.Figure:
-    """Rewards and window returns, held out and imagined from there; the return-to-go of the data.
+    """Rewards and window returns, held-out and of rollouts; the data's return-to-go.
 
-    The synthetic transitions' rewards are of the return-to-go that was asked for.
+    The synthetic transitions' rewards are those at the target return-to-go.
     """
     figure, (rewards, returns, to_go) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    mask = window.reward_mask
+    mask, recorded = window.reward_mask[:, :-1], window.reward[:, :-1]
     whole = mask.all(axis=1)
     pairs = (
-        (rewards, "reward", window.reward[mask], rollout.reward[mask]),
-        (returns, "return of a window", window.reward[whole].sum(1), rollout.reward[whole].sum(1)),
+        (rewards, "reward", recorded[mask], rollouts.reward[mask]),
+        (returns, "return of a window", recorded[whole].sum(1), rollouts.reward[whole].sum(1)),
     )
-    for axes, name, true, imagined in pairs:
-        bins = np.histogram_bin_edges(np.concatenate([true, imagined]), 60)
+    for axes, name, true, synthetic in pairs:
+        bins = np.histogram_bin_edges(np.concatenate([true, synthetic]), 60)
         axes.hist(true, bins, density=True, alpha=0.4, label="recorded, held out")
         shared = {"density": True, "histtype": "step", "linewidth": 1.5}
-        axes.hist(imagined, bins, label="imagined from there", **shared)
+        axes.hist(synthetic, bins, label="rollouts from there", **shared)
         if axes is rewards:
             axes.hist(synthetic_rewards, bins, label="synthetic transitions", **shared)
         axes.set_xlabel(name)
@@ -138,7 +141,7 @@ def distributions(
 
 
 def fidelity(report: dict[str, Any]) -> plt.Figure:
-    """The figures of `experiments.fidelity.held_out` on one page."""
+    """The figures of `held_out.measure` on one page."""
     figure, grid = plt.subplots(2, 3, figsize=(14, 8), layout="constrained")
     simulator = report["simulator"] or {"changes": {}, "rewards": {}}
     panels = (
@@ -157,9 +160,9 @@ def fidelity(report: dict[str, Any]) -> plt.Figure:
         low = min(max(axes.get_ylim()[0], -0.1), 0.99)  # below 0 is worse than the mean
         axes.set_ylim(low, 1.0 + 0.03 * (1.0 - low))
     _bars(grid[1, 0], {n: r["dimensions"] for n, r in report["variance_ratio"].items()})
-    grid[1, 0].set_title("variance of states, generated / recorded")
+    grid[1, 0].set_title("variance of states, synthetic / recorded")
     grid[1, 0].set_xlabel("observation")
-    actions = {n: a["dimensions"] for n, a in report["actions"].items() if a}
+    actions = {n: a["dimensions"] for n, a in (report["actions"] or {}).items() if a}
     _bars(grid[1, 1], actions)
     grid[1, 1].set_title("actions inferred, share of variance explained")
     grid[1, 1].set_xlabel("action")
@@ -168,13 +171,13 @@ def fidelity(report: dict[str, Any]) -> plt.Figure:
         own, *others = report["returns"]
         columns = {
             name: [entry[name] for entry in others]
-            for name in ("asked", "obtained", "standard_error")
+            for name in ("target", "obtained", "standard_error")
         }
         grid[1, 2].errorbar(*columns.values(), fmt="o-", ms=3, label="quantiles of the data")
         grid[1, 2].errorbar(*(own[name] for name in columns), fmt="s", label="each state's own")
         grid[1, 2].axline((0, 0), slope=1.0, color="gray", linewidth=1)
-        grid[1, 2].set_xlabel("return-to-go asked for / return scale")
-        grid[1, 2].set_ylabel("obtained in imagined episodes")
+        grid[1, 2].set_xlabel("target return-to-go / return scale")
+        grid[1, 2].set_ylabel("return of chained rollouts")
     for axes in grid.flat:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small", loc="lower left")

@@ -1,4 +1,4 @@
-"""What a run leaves behind: results.json, pictures, and a table on the terminal."""
+"""The results of a run: results.json, pictures, and a table on the terminal."""
 
 import json
 from typing import Any
@@ -11,12 +11,12 @@ from experiments.reporting.tables import scores
 from experiments.run.context import Run
 from experiments.simulation.evaluator import Evaluator
 from experiments.stages.learn import Learned
-from experiments.stages.sources import Source
+from experiments.stages.source import SourceResult
 from experiments.store.files import write_json
 
 
 def write(
-    run: Run, sources: dict[str, Source], learned: list[Learned], evaluator: Evaluator | None
+    run: Run, sources: list[SourceResult], learned: list[Learned], evaluator: Evaluator | None
 ) -> dict[str, Any]:
     """Writes results.json (its fields: docs/results.md) and the pictures; prints the table."""
     results: dict[str, Any] = {
@@ -24,20 +24,16 @@ def write(
         "versions": json.loads((run.workdir / "versions.json").read_text()),
         "dataset": _dataset(run.dataset),
         "random_score": _random_score(run.dataset, evaluator),
-        "world_model": None,
-        "inverse_dynamics": None,
-        "synthesis": None,
+        "sources": {source.name: source.results for source in sources},
     }
-    for source in sources.values():
-        results.update(source.results)
     results["dataset"]["score_note"] = score_note(results["dataset"])
     results["learners"] = [_learner(run, entry) for entry in learned]
     write_json(run.workdir / "results.json", results)
     from experiments.reporting import figures
 
-    pictures = figures.draw(run.workdir, results, run.dataset, list(sources.values()))
+    pictures = figures.draw(run.workdir, results, run.dataset, sources)
     print(scores(results))
-    print(f"\n{run.workdir / 'results.json'}; {', '.join(p.name for p in pictures)} beside it")
+    print(f"\nwrote {run.workdir}: results.json, {', '.join(p.name for p in pictures)}")
     return results
 
 
@@ -52,8 +48,8 @@ def _dataset(dataset: Dataset) -> dict[str, Any]:
         "return_mean": float(dataset.returns.mean()),
         "return_best": float(dataset.returns.max()),
         "reference_scores": reference,
-        "score_mean": float(scores.mean()) if reference else None,
-        "score_best": float(scores.max()) if reference else None,
+        "score_mean": None if scores is None else float(scores.mean()),
+        "score_best": None if scores is None else float(scores.max()),
     }
 
 
@@ -65,7 +61,7 @@ def _random_score(dataset: Dataset, evaluator: Evaluator | None) -> float | None
 
 
 def _learner(run: Run, entry: Learned) -> dict[str, Any]:
-    """One row: the final policies of all seeds, and the curve that led to them."""
+    """One entry: the final policies of all seeds, and their learning curve."""
     record = entry.trained.record
     curve = [
         {
@@ -84,7 +80,7 @@ def _learner(run: Run, entry: Learned) -> dict[str, Any]:
         }
         for index in range(run.config.seeds)
     ]
-    # The seed is what varies; a single one leaves only its episodes to resample.
+    # Seeds are resampled; with a single one, its episodes.
     sample = scores if len(scores) != 1 else _episode_scores(run.dataset, returns[0])
     return {
         "name": entry.learner,
@@ -107,12 +103,12 @@ def _episode_scores(dataset: Dataset, returns: list[float]) -> list[float]:
 
 
 def _scores(dataset: Dataset, returns: list[list[float]]) -> list[float]:
-    """The mean normalized score of each seed's episodes; empty where there is none."""
+    """The mean normalized score of each seed's episodes; empty without scores."""
     return [float(np.mean(s)) for row in returns if (s := _episode_scores(dataset, row))]
 
 
 def score_note(dataset: dict[str, Any]) -> str | None:
-    """What the normalized scores of a data set can be compared with."""
+    """A note on what the normalized scores can be compared with."""
     environment = dataset["environment"]
     if environment is None or dataset["reference_scores"] is None:
         return None

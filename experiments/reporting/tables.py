@@ -36,13 +36,36 @@ def scores(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def summary(runs: list[dict[str, Any]]) -> str:
+    """The scores of several runs in one table, a column each: mean and 95 % interval."""
+    columns: list[dict[tuple[str, str], str]] = []
+    for results in runs:
+        dataset = results["dataset"]
+        column = {("data, mean episode", ""): f"{dataset['score_mean']:.1f}"}
+        for entry in results["learners"]:
+            low, high = entry["ci95"]
+            interval = f"{entry['mean']:.1f} ({low:.1f} to {high:.1f})"
+            column[entry["name"], entry["source"]] = interval
+        columns.append(column)
+    rows = dict.fromkeys(row for column in columns for row in column)
+    names = [results["dataset"]["id"].removeprefix("local/") for results in runs]
+    lines = [
+        f"| learner | source | {' | '.join(names)} |",
+        f"| --- | --- |{' --- |' * len(names)}",
+    ]
+    lines += [f"| {' | '.join((*row, *(c.get(row, '') for c in columns)))} |" for row in rows]
+    return "\n".join(lines)
+
+
 def source_effects(learners: list[dict[str, Any]]) -> str | None:
-    """What generated transitions change: each seed's difference to the recorded data alone."""
-    real = {entry["name"]: _seed_scores(entry) for entry in learners if entry["source"] == "real"}
+    """What synthetic transitions change: each seed's difference to the recorded data alone."""
+    recorded = {
+        entry["name"]: _seed_scores(entry) for entry in learners if entry["source"] == "recorded"
+    }
     effects = []
     for entry in learners:
-        scores, alone = _seed_scores(entry), real.get(entry["name"])
-        if entry["source"] == "real" or not scores or not alone or len(scores) == 1:
+        scores, alone = _seed_scores(entry), recorded.get(entry["name"])
+        if entry["source"] == "recorded" or not scores or not alone or len(scores) == 1:
             continue
         difference = np.subtract(scores, alone)
         low, high = bootstrap_interval(difference)
@@ -62,26 +85,27 @@ def _seed_scores(entry: dict[str, Any]) -> list[float]:
 
 
 def fidelity(runs: list[dict[str, Any]]) -> str:
-    """`synthesis.fidelity` of runs, a row each."""
+    """The fidelity of DAWM's rollouts in several runs, a row each."""
     lines = [
         "| data set | parameters, updates | change of state in the simulator "
-        "| the one-step model's | states | rewards | variance ratio | actions (unclipped) "
+        "| the one-step yardstick's | states | rewards | variance ratio | actions (unclipped) "
         "| windows that end, precision / recall |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for results in runs:
-        size = results["world_model"]["parameters"] / 1e6
-        report = results["synthesis"]["fidelity"]
+        dawm = results["sources"]["dawm"]
+        size = dawm["models"]["world_model"]["parameters"] / 1e6
+        report = dawm["fidelity"]["rollouts"]
         actions = report["actions"]
         unclipped = actions["unclipped"] or {"pooled": None}
         columns = [
             results["dataset"]["id"],
-            f"{size:.1f} million, {results['config']['world_model']['steps']:,}",
-            _ends(_changes(report, "world_model")),
-            _ends(_changes(report, "one_step")),
-            _ends(report["states"]["world_model"]["pooled"]),
-            _ends(report["rewards"]["world_model"]),
-            _shown(report["variance_ratio"]["world_model"]["pooled"], 2),
+            f"{size:.1f} million, {results['config']['dawm']['world_model']['steps']:,}",
+            _ends(_changes(report, "synthetic")),
+            _ends(_changes(report, "one_step_model")),
+            _ends(report["states"]["synthetic"]["pooled"]),
+            _ends(report["rewards"]["synthetic"]),
+            _shown(report["variance_ratio"]["synthetic"]["pooled"], 2),
             f"{_shown(actions['recorded']['pooled'])} ({_shown(unclipped['pooled'])})",
             _flags(report),
         ]
@@ -90,23 +114,23 @@ def fidelity(runs: list[dict[str, Any]]) -> str:
 
 
 def ablation(results: dict[str, Any]) -> str:
-    """What `experiments.ablation` wrote, a row a kind of world model."""
-    config = results["config"]["world_model"]
+    """The kinds of world model that `experiments.ablation` compared, a row each."""
+    config = results["config"]["dawm"]["world_model"]
     lines = [
         f"World models after {config['steps']:,} updates on {results['config']['dataset']}; shares "
         f"of variance explained at the first step and at step {config['horizon'] - 1}:",
         "",
         "| what is diffused, and predicted | change of state in the simulator | states | rewards "
-        "| variance ratio | falls, precision / recall |",
+        "| variance ratio | windows that end, precision / recall |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in results["rows"]:
         report = row["fidelity"]
         columns = [
-            _ends(_changes(report, "world_model")),
-            _ends(report["states"]["world_model"]["pooled"]),
-            _ends(report["rewards"]["world_model"]),
-            _shown(report["variance_ratio"]["world_model"]["pooled"], 2),
+            _ends(_changes(report, "synthetic")),
+            _ends(report["states"]["synthetic"]["pooled"]),
+            _ends(report["rewards"]["synthetic"]),
+            _shown(report["variance_ratio"]["synthetic"]["pooled"], 2),
             _flags(report),
         ]
         lines.append(f"| {row['name']} | {' | '.join(columns)} |")
@@ -114,7 +138,7 @@ def ablation(results: dict[str, Any]) -> str:
 
 
 def _changes(report: dict[str, Any], model: str) -> list[float | None]:
-    """What the simulator confirms of a model's changes of state, at each step."""
+    """The share of a model's changes of state that the simulator confirms, at each step."""
     return report["simulator"]["changes"][model]["pooled"] if report["simulator"] else [None]
 
 
@@ -133,7 +157,7 @@ def _flags(report: dict[str, Any]) -> str:
 
 
 def provenance(results: dict[str, Any]) -> str:
-    """Where a table's numbers come from."""
+    """The commit, the versions and the machine behind a table."""
     versions = results["versions"]
     machine = f"{versions['cpu_cores']} cores, {versions['platform']}"
     if "processor" in results:  # of a benchmark

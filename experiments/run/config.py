@@ -1,17 +1,14 @@
-"""From a config to the parts of a run, checked before anything is loaded."""
+"""From a config to the components of a run, checked before anything is loaded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
 
 from ml_collections import ConfigDict
 
-from dawm_jax.diffusion.schedule import visited_steps
-from dawm_jax.errors import require, require_choice
+from dawm_jax.errors import UserError, require, require_choice
 from dawm_jax.learners import LEARNERS, Learner
 from dawm_jax.models.dynamics import OneStepModel
-from dawm_jax.models.inverse_dynamics import InverseDynamics
-from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.settings import (
     BatchSize,
     Between,
@@ -24,22 +21,23 @@ from dawm_jax.settings import (
     check_settings,
     check_value,
 )
+from dawm_jax.sources import SOURCES, Source
 from dawm_jax.sources.generate import Synthesis
 from dawm_jax.training.loop import Component
 
-Part = TypeVar("Part")
+Settings = TypeVar("Settings")
+TEMPLATE = "experiments/configs/dawm.py"
 
 
 @dataclass(frozen=True)
 class General:
-    """What a config holds besides the settings of its parts; configs/dawm.py explains each."""
+    """The settings of a config that belong to no component; configs/dawm.py explains each."""
 
     dataset: str
     download: bool
     collect_steps: Count
     discount: Factor
     return_scale: Positive | None
-    skip_truncated_tail: CountOrZero
     held_out: Dropout
     learners: tuple[str, ...]
     sources: tuple[str, ...]
@@ -60,13 +58,15 @@ class General:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """How much is measured of the models, on held-out episodes."""
+class Fidelity:
+    """How much of a source's data is measured."""
 
-    windows: BatchSize = 4096  # compared with recorded ones
+    windows: BatchSize = 4096  # held-out windows compared with rollouts from their first step
     judged: BatchSize = 1024  # of them, in the simulator
-    episodes: BatchSize = 64  # imagined for each return asked for
-    steps: Count = 240  # of such an episode, rounded down to whole windows
+    transitions: BatchSize = 4096  # synthetic transitions judged in the simulator
+    episodes: BatchSize = 64  # chained from rollouts, for each target return-to-go
+    steps: Count = 240  # of such an episode, rounded down to whole rollouts
+    one_step_model: OneStepModel = field(default_factory=OneStepModel)  # the yardstick
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -74,63 +74,80 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Components:
-    """The parts that a config describes."""
+    """The components that a config describes, those of sources and learners by name."""
 
-    world_model: WorldModel
-    inverse_dynamics: InverseDynamics
-    one_step_model: OneStepModel
-    synthesis: Synthesis
-    measurement: Measurement
+    sources: dict[str, Source]
     learners: dict[str, Learner]
+    synthesis: Synthesis
+    fidelity: Fidelity
 
 
 def build(config: ConfigDict) -> Components:
-    """The parts of a run.
+    """The components of a run: of the sources and learners that it names, and no others.
 
     Raises:
-        UserError: a value is out of range, or names an unknown part.
+        UserError: a value is out of range, or names an unknown component.
     """
     general = {f.name for f in fields(General)}
-    models = {"world_model", "inverse_dynamics", "one_step_model"}
-    blocks = {*models, "synthesis", "measurement", *LEARNERS}
+    blocks = {"synthesis", "fidelity", *SOURCES, *LEARNERS}
     for name in config:
         require_choice("setting", name, general | blocks)
-    for name in (*general, *blocks):
-        require(name in config, f"the config has no '{name}': begin with configs/dawm.py's")
+    for name in general:
+        require(name in config, f"the config has no '{name}': start from {TEMPLATE}")
     General(**{name: config[name] for name in general})
-    for name in names(config.learners):
-        require_choice("learner", name, LEARNERS)
-    require(bool(names(config.learners)), "config.learners is empty; name at least one learner")
+    for kind, registry in (("source", SOURCES), ("learner", LEARNERS)):
+        listed = names(config[f"{kind}s"])
+        require(bool(listed), f"config.{kind}s is empty: name at least one {kind}")
+        for name in listed:
+            require_choice(kind, name, registry)
     components = Components(
-        world_model=_part(config, "world_model", WorldModel),
-        inverse_dynamics=_part(config, "inverse_dynamics", InverseDynamics),
-        one_step_model=_part(config, "one_step_model", OneStepModel),
-        synthesis=_part(config, "synthesis", Synthesis),
-        measurement=_part(config, "measurement", Measurement),
+        sources={name: _from_block(config, name, SOURCES[name]) for name in names(config.sources)},
         learners={
-            name: _part(config, name, LEARNERS[name], steps=config.updates)
+            name: _from_block(config, name, LEARNERS[name], steps=config.updates)
             for name in names(config.learners)
         },
+        synthesis=_from_block(config, "synthesis", Synthesis),
+        fidelity=_from_block(config, "fidelity", Fidelity),
     )
-    visited_steps(components.world_model.diffusion_steps, components.synthesis.sampling_steps)
-    every = {"checkpoint_every": config.checkpoint_every}
-    _check_lengths(config, "world_model.steps", components.world_model, every)
-    _check_lengths(config, "inverse_dynamics.steps", components.inverse_dynamics, every)
-    _check_lengths(config, "one_step_model.steps", components.one_step_model, every)
-    every = {"evaluate_every": config.evaluate_every}
+    models = {
+        f"{source}.{name}": model
+        for source, settings in components.sources.items()
+        for name, model in settings.models().items()
+    }
+    models["fidelity.one_step_model"] = components.fidelity.one_step_model
+    for name, model in models.items():
+        every = {"checkpoint_every": config.checkpoint_every}
+        _check_lengths(config, f"{name}.steps", model, every)
     for learner in components.learners.values():
-        _check_lengths(config, "updates", learner, every)
+        _check_lengths(config, "updates", learner, {"evaluate_every": config.evaluate_every})
     return components
 
 
-def _part(config: ConfigDict, block: str, make: Callable[..., Part], **given: Any) -> Part:
-    """`make` called with the settings of the config's `block`, and with those `given`."""
-    settings = config[block]
-    require(isinstance(settings, ConfigDict), f"config.{block} is no block of settings")
-    known = {field.name for field in fields(make)} - given.keys()
-    for name in settings:
-        require_choice(f"setting of config.{block}", name, known)
-    return make(**settings, **given)
+def _from_block(
+    config: ConfigDict, name: str, make: Callable[..., Settings], **given: Any
+) -> Settings:
+    """The settings in the config's block `name`, and those `given`."""
+    require(
+        name in config or not fields(make),  # type: ignore[arg-type]
+        f"the config has no block '{name}': start from {TEMPLATE}",
+    )
+    return _settings(f"config.{name}", config.get(name, ConfigDict()), make, given)
+
+
+def _settings(
+    where: str, block: Any, make: Callable[..., Settings], given: dict[str, Any]
+) -> Settings:
+    """`make` called with the block's values; a field that is itself settings is a block, too."""
+    if not isinstance(block, ConfigDict):
+        raise UserError(f"{where} is {block!r}; it must be a block of settings")
+    hints = get_type_hints(make)
+    known = {f.name for f in fields(make)} - given.keys()  # type: ignore[arg-type]
+    values = {}
+    for name, value in block.items():
+        require_choice(f"setting of {where}", name, known)
+        nested = is_dataclass(hints[name])
+        values[name] = _settings(f"{where}.{name}", value, hints[name], {}) if nested else value
+    return make(**values, **given)
 
 
 def names(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -141,13 +158,13 @@ def names(values: tuple[str, ...]) -> tuple[str, ...]:
 def _check_lengths(
     config: ConfigDict, name: str, component: Component, every: dict[str, int]
 ) -> None:
-    """Requires lengths that compiled chunks of `config.log_every` updates can make."""
+    """Requires lengths that are whole numbers of compiled chunks of `config.log_every` updates."""
     chunk = chunk_length(config, component)
-    for field, value in {name: component.steps, **every}.items():
+    for setting, value in {name: component.steps, **every}.items():
         require(
             value > 0 and (value % chunk == 0 or value >= component.steps),
-            f"config.{field} is {value}; it must be a positive multiple of {chunk}, the updates in "
-            "one compiled scan (config.log_every)",
+            f"config.{setting} is {value}; it must be a positive multiple of {chunk}, the updates "
+            "in one compiled scan (config.log_every)",
         )
     unit = component.updates_per_step
     require(

@@ -1,14 +1,12 @@
-"""What the stages of a run share: its settings, folder, data, keys and stages."""
+"""The context that the stages of a run share: settings, folder, data and keys."""
 
-import hashlib
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from dawm_jax.data.holdout import hold_out
@@ -16,18 +14,18 @@ from dawm_jax.data.windows import to_transitions
 from dawm_jax.learners import DataStatistics
 from dawm_jax.types import Array, Dataset, Transition
 from experiments.run.config import Components
-from experiments.store.stage import Stage
+from experiments.store.stage import Stage, digest, identity
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run. Its data are split once: models are measured on episodes they never saw."""
+    """One run. Its data are split once: models are measured on held-out episodes."""
 
     config: ConfigDict
     components: Components
     workdir: Path
     dataset: Dataset
-    profile: bool = False  # whether each stage writes a trace of a few of its steps
+    profile: bool = False  # whether each stage writes a trace of a few steps
 
     @cached_property
     def transitions(self) -> Transition:
@@ -36,7 +34,7 @@ class Run:
 
     @cached_property
     def statistics(self) -> DataStatistics:
-        """What the learners are told of the recorded data."""
+        """The statistics of the recorded data for the learners."""
         return DataStatistics.of(self.dataset)
 
     @cached_property
@@ -46,14 +44,12 @@ class Run:
 
     @cached_property
     def data_stage(self) -> Stage:
-        """Stands for the data: their contents, how they are read, and where they come from."""
+        """Stands for the data: their contents, how they are read, and their environment."""
         dataset = self.dataset
-        digest = hashlib.sha256()
-        for array in (*jax.tree.leaves(dataset.episodes), dataset.action_low, dataset.action_high):
-            digest.update(np.asarray(array))
         environment = dataset.environment.to_json() if dataset.environment else None
+        arrays = (dataset.episodes, dataset.action_low, dataset.action_high)
         settings = [dataset.discount, dataset.return_scale, environment]
-        return Stage("data", [digest.hexdigest(), *settings])
+        return Stage("data", [digest(arrays), *settings])
 
     def key(self, name: str, seed: int = 0) -> Array:
         """The random key of a part of the run, for the first seed or the `seed`-th after it."""
@@ -62,5 +58,5 @@ class Run:
         )
 
     def stage(self, name: str, component: Any, *parents: Stage, extra: Any = None) -> Stage:
-        """The stage that makes `component` from the parents' results."""
-        return Stage(name, [asdict(component), self.config.seed, extra], parents)
+        """The stage of `component`, which uses the parents' results."""
+        return Stage(name, [identity(component), self.config.seed, extra], parents)

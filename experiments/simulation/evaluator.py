@@ -1,7 +1,8 @@
-"""Policies in simulators: the environment that a data set names, stepped for evaluation."""
+"""Evaluation of policies in the environment that a data set names."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -10,17 +11,18 @@ from dawm_jax.errors import UserError
 from dawm_jax.types import Dataset
 
 Policy = Callable[[np.ndarray], np.ndarray]
-UNLIMITED = 10_000  # steps after which an episode is cut where the environment sets no limit
+UNLIMITED = 10_000  # steps at which an episode is truncated if the environment sets no limit
 
 
 class Evaluator:
-    """Environments for S seeds x E episodes, made once and stepped side by side.
+    """Environments for S seeds x E episodes, created once and stepped side by side.
 
-    Episode e of seed s starts from the same state for every policy and at every evaluation.
+    Episode e of seed s starts from the same state for every policy and in every evaluation.
     """
 
     def __init__(self, dataset: Dataset, seeds: list[int], episodes: int, seed: int):
-        self.id = dataset.environment.id
+        spec: Any = dataset.environment  # which `make_evaluator` has checked
+        self.id = spec.id
         self.seeds = seeds
         self.shape = (len(seeds), episodes)
         self.unscale_action = dataset.unscale_action
@@ -30,11 +32,11 @@ class Evaluator:
             for s in seeds
             for e in range(episodes)
         ]
-        self.limit = dataset.environment.max_episode_steps or UNLIMITED
-        self.environments = [gymnasium.make(dataset.environment) for _ in self.reset_seeds]
+        self.limit = spec.max_episode_steps or UNLIMITED
+        self.environments = [gymnasium.make(spec) for _ in self.reset_seeds]
 
     def returns(self, policy: Policy, steps: int | None = None) -> np.ndarray:
-        """Undiscounted return of every episode, or of its first `steps`.
+        """The undiscounted return of every episode, or of its first `steps`.
 
         Args:
             policy: maps observations (S, E, observation_dim) to actions (S, E, action_dim) in
@@ -76,15 +78,15 @@ class Evaluator:
 
     @contextmanager
     def _named(self, index: int, when: str) -> Iterator[None]:
-        """Says of an error in which episode it was."""
+        """Adds the seed, episode and step to an error."""
         try:
             yield
         except Exception as error:
             seed, episode = (int(i) for i in np.unravel_index(index, self.shape))
             raise UserError(
                 f"the environment {self.id} failed in evaluation, at {when} of episode {episode} "
-                f"of seed {self.seeds[seed]}: {type(error).__name__}: {error}. What is trained is "
-                "kept; the same command goes on with this evaluation."
+                f"of seed {self.seeds[seed]}: {type(error).__name__}: {error}. Trained states are "
+                "kept; run the same command to resume with this evaluation."
             ) from error
 
     def close(self) -> None:
@@ -92,7 +94,7 @@ class Evaluator:
             environment.close()
 
     def random_returns(self) -> np.ndarray:
-        """(S, E) returns of uniform random actions, a yardstick."""
+        """The returns (S, E) of uniform random actions, as a yardstick."""
         rng = np.random.default_rng(0)
         shape = (*self.shape, self.action_dim)
         return self.returns(lambda _: rng.uniform(-1.0, 1.0, shape))
@@ -101,12 +103,12 @@ class Evaluator:
 def make_evaluator(
     dataset: Dataset, seeds: list[int], episodes: int, seed: int
 ) -> Evaluator | None:
-    """Environments for `episodes` of each of `seeds`, or None, with a word on why not."""
+    """Environments for `episodes` of each seed; None, with the reason printed, if impossible."""
     if dataset.environment is None:
-        print(f"'{dataset.id}' names no environment: policies are trained, but not evaluated")
+        print(f"'{dataset.id}' names no environment: policies are trained but not evaluated")
         return None
     try:
         return Evaluator(dataset, seeds, episodes, seed)
     except (gymnasium.error.Error, ImportError) as error:
-        print(f"policies are trained, but not evaluated: {error}")
+        print(f"policies are trained but not evaluated: {error}")
         return None

@@ -29,38 +29,38 @@ from experiments.system.workers import in_processes
 def collect(
     environment_id: str, quality: str, steps: int, seed: int = 0, overwrite: bool = False
 ) -> str:
-    """Records `steps` steps and returns the id of the data set made of them.
+    """Records `steps` steps as a data set and returns its id.
 
-    The data set appears under its name only when it is complete.
+    The data set appears under its id only when it is complete.
 
     Raises:
-        UserError: there is one of that name already, and it may not be replaced; its folder cannot
-            be written to; another process records it; a process was killed, an environment failed,
-            or the disk is full.
+        UserError: the data set exists and may not be overwritten; its folder is not writable;
+            another process records it; a process was killed, an environment failed, or the disk is
+            full.
     """
     robot = ROBOTS[environment_id]
     dataset_id = f"local/{robot}/{quality}-v0"
     path = folder_of(dataset_id)
     if path.exists() and not overwrite:
-        raise UserError(f"'{dataset_id}' exists already; --overwrite replaces it")
+        raise UserError(f"'{dataset_id}' already exists; replace it with --overwrite")
     check_writable(path)
     root = get_dataset_path()
-    # Beside the data sets, where no one looks for one and a rename puts it into place.
+    # Beside the data sets, so that a rename moves it into place.
     partial = root / f".recording-{robot}-{quality}"
     with (
         disk_errors_explained(root),
         locked(root / f"{partial.name}.lock", f"the recording of '{dataset_id}'"),
     ):
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+        shutil.rmtree(partial, ignore_errors=True)  # from a killed process
         try:
             episodes = _record_blocks(environment_id, quality, steps, seed)
             with _datasets_in(partial):
-                made = get_dataset_path(dataset_id)
+                recorded = get_dataset_path(dataset_id)
                 _write(dataset_id, environment_id, quality, seed, episodes)
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
                 path.rename(partial / "replaced")
-            made.rename(path)
+            recorded.rename(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return dataset_id
@@ -72,7 +72,7 @@ def _write(
     minimum, maximum = REFERENCE_SCORES[ROBOTS[environment_id]]
     steps = sum(len(episode["rewards"]) for episode in episodes)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on metadata that a local data set lacks
+        warnings.simplefilter("ignore")  # advice on metadata that local data sets lack
         minari.create_dataset_from_buffers(
             dataset_id,
             [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(episodes)],
@@ -91,7 +91,7 @@ def _write(
 
 @contextmanager
 def _datasets_in(root: Path) -> Iterator[None]:
-    """Lets Minari, which has no argument for it, keep its data sets in another folder."""
+    """Makes Minari, which has no argument for it, use another folder for data sets."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(root)
     try:
@@ -105,14 +105,16 @@ def _datasets_in(root: Path) -> Iterator[None]:
 
 def _record_blocks(environment_id: str, quality: str, steps: int, seed: int) -> list[dict]:
     names, lengths = zip(*blocks(quality, steps), strict=True)
-    data_set = zlib.crc32(f"{environment_id}/{quality}".encode())  # no block stands in two of them
+    data_set = zlib.crc32(
+        f"{environment_id}/{quality}".encode()
+    )  # so that no block occurs in two of them
     seeds = np.random.SeedSequence([seed, data_set]).generate_state(len(names)).tolist()
     tasks = [(environment_id, *rest) for rest in zip(names, lengths, seeds, strict=True)]
     return [episode for block in in_processes(record, tasks) for episode in block]
 
 
 def blocks(quality: str, steps: int, longest: int = 25_000) -> Iterator[tuple[str, int]]:
-    """Policies and step counts, in order, that add up to `steps`; each can run on its own."""
+    """Policies and step counts, in order, that sum to `steps`; each can run independently."""
     policies = QUALITIES[quality]
     shares = np.diff(np.linspace(0, steps, len(policies) + 1).astype(int))
     for name, share in zip(policies, shares, strict=True):
@@ -122,7 +124,7 @@ def blocks(quality: str, steps: int, longest: int = 25_000) -> Iterator[tuple[st
 
 
 def record(environment_id: str, name: str, steps: int, seed: int) -> list[dict[str, Any]]:
-    """Exactly `steps` steps of a policy, as episodes; the last one is cut, hence truncated."""
+    """Exactly `steps` steps of a policy, as episodes; the last one is truncated."""
     with gymnasium.make(environment_id) as environment:
         environment_seed, policy_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
         behavior = Behavior(environment_id, name, np.random.default_rng(policy_seed))
@@ -140,11 +142,10 @@ def record(environment_id: str, name: str, steps: int, seed: int) -> list[dict[s
     return episodes
 
 
-def _record_episode(
-    environment: gymnasium.Env, behavior: Behavior, limit: int
-) -> dict[str, np.ndarray]:
+def _record_episode(environment: Any, behavior: Behavior, limit: int) -> dict[str, np.ndarray]:
     observation, _ = environment.reset()
-    observations, rows = [observation], []
+    observations = [observation]
+    rows: list[tuple[Any, ...]] = []
     ended = False
     while not ended:
         action = behavior(observation, environment.action_space)
@@ -164,9 +165,9 @@ def _record_episode(
 
 
 def collect_missing(dataset_id: str, steps: int) -> None:
-    """Records each local/<robot>/<quality>-v0 of `dataset_id` that is not on this machine.
+    """Records each missing local/<robot>/<quality>-v0 of `dataset_id`.
 
-    One that is, of another number of steps, is used as it is; a line says so.
+    An existing one with another number of steps is used as it is, with a message.
     """
     environments = {robot: environment for environment, robot in ROBOTS.items()}
     for part in dataset_id.split("+"):
@@ -176,9 +177,9 @@ def collect_missing(dataset_id: str, steps: int) -> None:
                 if not folder_of(part).exists():
                     print(f"recording {steps} steps as {part}", flush=True)
                     collect(environment_id, quality, steps)
-                elif (there := open_data_set(part, download=False).total_steps) != steps:
+                elif (existing := open_data_set(part, download=False).total_steps) != steps:
                     print(
-                        f"{part} is there with {there} steps, and used as it is; to record "
+                        f"{part} exists with {existing} steps and is used as it is; to record "
                         f"{steps}: python -m experiments.collect --env={environment_id} "
                         f"--quality={quality} --steps={steps} --overwrite",
                         flush=True,

@@ -1,4 +1,4 @@
-"""A MuJoCo environment set to given states: the judge of imagined transitions."""
+"""A MuJoCo environment set to given states: the judge of synthetic transitions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,60 +6,66 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from dawm_jax.types import Dataset
+from dawm_jax.types import AnyArray, Dataset
 
-FAST = 1e3  # a velocity that any clipping of observations would cut
+FAST = 1e3  # a velocity that any clipping of observations changes
 
 
 @dataclass(frozen=True)
 class Simulator:
-    """Answers what an environment does in a state that its observation tells of.
+    """Steps an environment from states given as observations.
 
-    Works where gymnasium says how the observation holds positions and velocities (MuJoCo, v5). The
-    root's position, which such observations leave out and no outcome depends on, is 0.
+    Works where gymnasium describes the positions and velocities in an observation (MuJoCo, v5).
+    The root's position, which observations leave out and no outcome depends on, is 0.
     """
 
     environment: Any
     dataset: Dataset
     positions: int
     velocities: int
-    fastest: float  # velocities of this size are clipped, so that the true one is not known
+    fastest: float  # velocities of this size are clipped, so that the true ones are unknown
 
     @property
     def features(self) -> int:
-        """How many of an observation's first entries are positions and velocities."""
+        """The number of leading entries of an observation that are positions and velocities."""
         return self.positions + self.velocities
 
-    def settable(self, observation: np.ndarray) -> np.ndarray:
-        """Whether the observations (..., observation_dim) tell the whole state, (...) bool."""
-        velocity = observation[..., self.positions : self.features]
+    def settable(self, observation: AnyArray) -> np.ndarray:
+        """Whether observations (..., observation_dim) determine the state, (...) bool."""
+        velocity = np.asarray(observation)[..., self.positions : self.features]
         return (np.abs(velocity) < self.fastest).all(axis=-1)
 
-    def step(self, observation: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What follows each state and action.
+    def step(
+        self, observation: AnyArray, action: AnyArray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The outcome of each state and action.
 
         Args:
             observation: (N, observation_dim).
             action: (N, action_dim) in [-1, 1].
 
         Returns:
-            Positions and velocities (N, features) of the next states, and rewards (N,).
+            Positions and velocities (N, features) of the next states, rewards (N,), and whether
+            the next states are terminal (N,) bool.
         """
-        actions = self.dataset.unscale_action(action).astype(np.float64)
-        rows, rewards = [], []
-        for state, chosen in zip(observation.astype(np.float64), actions, strict=True):
+        states = np.asarray(observation, np.float64)
+        actions = self.dataset.unscale_action(np.asarray(action)).astype(np.float64)
+        rows, rewards, ends = [], [], []
+        for state, chosen in zip(states, actions, strict=True):
             self._set(state)
-            following, reward, *_ = self.environment.step(chosen)
+            following, reward, terminated, *_ = self.environment.step(chosen)
             rows.append(following[: self.features])
             rewards.append(reward)
-        return np.array(rows).reshape(-1, self.features), np.array(rewards)
+            ends.append(terminated)
+        following_states = np.array(rows).reshape(-1, self.features)
+        return following_states, np.array(rewards), np.array(ends, bool)
 
-    def terminal(self, observation: np.ndarray) -> np.ndarray | None:
-        """The environment's own rule on states (N, observation_dim); None where it has none."""
+    def terminal(self, observation: AnyArray) -> np.ndarray | None:
+        """The environment's terminal rule on states (N, observation_dim); None without a rule."""
         if not getattr(self.environment, "_terminate_when_unhealthy", False):
             return None
         flags = []
-        for state in observation.astype(np.float64):
+        for state in np.asarray(observation, np.float64):
             self._set(state)
             flags.append(not self.environment.is_healthy)
         return np.array(flags, bool)
@@ -71,9 +77,11 @@ class Simulator:
 
 
 def make_simulator(dataset: Dataset) -> Simulator | None:
-    """The simulator of a data set's environment; None where it cannot be set to observations."""
+    """The simulator of a data set's environment; None if it cannot be set to observations."""
+    if dataset.environment is None:
+        return None
     try:
-        environment = dataset.environment and gymnasium.make(dataset.environment).unwrapped
+        environment: Any = gymnasium.make(dataset.environment).unwrapped
     except (gymnasium.error.Error, ImportError):
         return None
     structure = getattr(environment, "observation_structure", {})

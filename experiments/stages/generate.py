@@ -1,4 +1,4 @@
-"""The stage that generates the synthetic transitions: part by part, so that none is made twice."""
+"""The stage that generates a source's transitions: part by part, so that none is repeated."""
 
 import json
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from time import monotonic
 from typing import Any
 
 from dawm_jax.data.streaming import StoredTransitions
-from dawm_jax.sources.generate import Synthesis, synthesize_parts
+from dawm_jax.sources import Source
+from dawm_jax.sources.base import States
+from dawm_jax.sources.generate import Synthesis, default_chunk, synthesize_parts
 from dawm_jax.training.devices import device_mesh
 from dawm_jax.types import Transition
 from experiments.run.context import Run
-from experiments.stages.sizes import sized
-from experiments.store import files
-from experiments.store import transitions as pool
+from experiments.store import files, transitions
 from experiments.store.metrics import StageProgress
-from experiments.store.stage import Stage
+from experiments.store.stage import Stage, StageFiles
 from experiments.system.machine import enough_memory, pool_memory
 from experiments.system.processes import on_first
 from experiments.system.provenance import commit
@@ -26,86 +26,77 @@ from experiments.system.tracing import trace
 
 @enough_memory("synthesis.chunk or synthesis.transitions")
 def generate(
-    run: Run, stage: Stage, model_state: Any, idm_state: Any
+    run: Run, stage: Stage, source: Source, states: States
 ) -> tuple[Transition | StoredTransitions, dict[str, Any]]:
-    """The generated transitions, on the device if they fit into its budget, and their facts.
+    """The synthetic transitions, on the device if they fit into its budget, and their facts.
 
     Raises:
-        UserError: another process is at work on the stage.
-        Interrupted: a signal asked to stop; the finished parts are kept.
+        UserError: another process is working on the stage.
+        Interrupted: a signal requested a stop; the finished parts remain.
     """
-    states = (model_state, idm_state)
     with stage.folder(run.workdir) as folder:
-        arrays, record = folder / "transitions.npz", folder / "record.json"
 
         def join(rate: float | None) -> None:
-            facts = pool.join(sorted((folder / "parts").glob("*.npz")), arrays)
+            facts = transitions.join(sorted(folder.parts.glob("*.npz")), folder.transitions)
             more = {"commit": commit(), "transitions_per_second": rate}
-            file = {"file": str(arrays.relative_to(run.workdir))}
-            files.write_sealed_json(record, {**facts, **more, **file})
+            file = {"file": str(folder.transitions.relative_to(run.workdir))}
+            files.write_sealed_json(folder.record, {**facts, **more, **file})
 
         if run.profile:
-            _trace(run, stage.name, sized(run, stage.name, folder, *states), *states)
-        if on_first(lambda: all(files.sound(path, stage.name) for path in (arrays, record))):
+            _trace(run, stage.name, source, states)
+        results = (folder.transitions, folder.record)
+        if on_first(lambda: all(files.sound(path, stage.name) for path in results)):
             print(f"{stage.name}: found", flush=True)
         else:
-            settings = sized(run, stage.name, folder, *states)
-            rate = _make_parts(run, stage.name, folder / "parts", settings, *states)
+            rate = _generate_parts(run, stage.name, folder, source, states)
             on_first(join, rate)
-        on_first(files.remove, folder / "parts")
+        on_first(files.remove, folder.parts)
         memory = on_first(pool_memory, run.config.pool_memory)
-        return pool.opened(arrays, run.dataset, memory), json.loads(record.read_text())
+        opened = transitions.opened(folder.transitions, run.dataset, memory)
+        return opened, json.loads(folder.record.read_text())
 
 
-def _make_parts(
-    run: Run, name: str, folder: Path, settings: Synthesis, model_state: Any, idm_state: Any
+def _generate_parts(
+    run: Run, name: str, folder: StageFiles, source: Source, states: States
 ) -> float | None:
-    """Makes the parts that are not there; returns transitions a second, None if all were there.
+    """Generates the missing parts; returns transitions per second, None if none was missing.
 
-    A part is named by the number of its first window and the one after its last.
+    A part is named by the number of its first unit and the one after its last.
     """
-    steps = run.components.world_model.horizon - 1
-    windows = settings.windows(run.components.world_model.horizon)
-    done = on_first(_resume, folder, name)
-    first, started, transitions = done, monotonic(), 0
-    with postponed() as asked, StageProgress(name, windows * steps, done * steps) as progress:
-        for end, part in _chunks(run, settings, model_state, idm_state, done):
-            path = folder / f"{done:09}-{end:09}.npz"
-            on_first(pool.write_part, path, part, run.dataset)
-            done, transitions = end, transitions + len(part.reward)
-            progress.update(done * steps)
-            if asked():
-                raise Interrupted(f"{name} up to window {done} of {windows}")
-    return transitions / (monotonic() - started) if done > first else None
+    settings = run.components.synthesis
+    units = source.units(settings.transitions)
+    done = on_first(_resume, folder.parts, name)
+    first, started, count = done, monotonic(), 0
+    with postponed() as stop, StageProgress(name, units, done) as progress:
+        for end, part in _parts(run, settings, source, states, done):
+            path = folder.parts / f"{done:09}-{end:09}.npz"
+            on_first(transitions.write_part, path, part, run.dataset)
+            done, count = end, count + len(part.reward)
+            progress.update(done)
+            if stop():
+                raise Interrupted(f"{name} up to unit {done} of {units}")
+    return count / (monotonic() - started) if done > first else None
 
 
-def _chunks(
-    run: Run, settings: Synthesis, model_state: Any, idm_state: Any, start: int = 0
+def _parts(
+    run: Run, settings: Synthesis, source: Source, states: States, start: int = 0
 ) -> Iterator[tuple[int, Transition]]:
-    return synthesize_parts(
-        run.components.world_model,
-        model_state,
-        run.components.inverse_dynamics,
-        idm_state,
-        run.dataset,
-        settings,
-        run.key("synthesis"),
-        start=start,
-        mesh=device_mesh(),
-    )
+    # All sources share a key: they start from the same recorded steps.
+    key, mesh = run.key("synthesis"), device_mesh()
+    return synthesize_parts(source, states, run.dataset, settings, key, start=start, mesh=mesh)
 
 
-def _trace(run: Run, name: str, settings: Synthesis, model_state: Any, idm_state: Any) -> None:
-    """Writes a trace of one chunk of windows, which is dropped."""
-    horizon = run.components.world_model.horizon
-    windows = min(settings.chunk, settings.windows(horizon))
-    one = replace(settings, transitions=windows * (horizon - 1))
-    what = f"a chunk of {windows} windows"
-    trace(run.workdir, name, what, lambda: list(_chunks(run, one, model_state, idm_state)))
+def _trace(run: Run, name: str, source: Source, states: States) -> None:
+    """Writes a trace of one chunk of units, which is dropped."""
+    settings = run.components.synthesis
+    units = source.units(settings.transitions)
+    few = min(settings.chunk or default_chunk(device_mesh()), units)
+    one = replace(settings, transitions=max(1, few * settings.transitions // units))
+    trace(run.workdir, name, "one chunk", lambda: list(_parts(run, one, source, states)))
 
 
 def _resume(folder: Path, name: str) -> int:
-    """The number of windows in the parts that are there; what is after a damaged one is deleted."""
+    """The number of units in the sound parts; those after a damaged one are deleted."""
     folder.mkdir(exist_ok=True)
     sound = list(_sound_parts(folder, name))
     for other in set(folder.glob("*.npz")) - set(sound):
@@ -114,7 +105,7 @@ def _resume(folder: Path, name: str) -> int:
 
 
 def _sound_parts(folder: Path, name: str) -> Iterator[Path]:
-    """The parts from the first window on, up to the first that is not there or damaged."""
+    """The parts from the first unit on, up to the first that is missing or damaged."""
     end = 0
     for seal in sorted(folder.glob("*.npz.sha256")):  # which a lost part still has
         path = seal.with_suffix("")

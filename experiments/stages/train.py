@@ -1,4 +1,4 @@
-"""A stage that trains: from where an earlier process left it, to its end, and nothing lost."""
+"""A training stage: resumes from its last checkpoint and trains to the end."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,43 +11,41 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from dawm_jax.errors import NonFiniteError, UserError
 from dawm_jax.training.devices import SEED, Split, fetch, placed_shapes
 from dawm_jax.training.feeding import Streamed
 from dawm_jax.training.loop import Component, Data, train
-from dawm_jax.training.starting import made
 from dawm_jax.types import Array
 from experiments.run.config import chunk_length
 from experiments.run.context import Run
 from experiments.store import files
 from experiments.store.checkpoints import Checkpoints
 from experiments.store.metrics import StageMetrics, StageProgress
-from experiments.store.stage import Stage
+from experiments.store.stage import Stage, StageFiles
 from experiments.system.machine import training_mesh
 from experiments.system.processes import on_first
 from experiments.system.provenance import commit
 from experiments.system.signals import Interrupted, postponed
 from experiments.system.tracing import trace_updates
 
-Measure = Callable[[Any], list[list[float]]]  # state -> returns, a list a seed; empty without any
+Measure = Callable[[Any], list[list[float]]]  # state -> returns, a list per seed; may be empty
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The end of a training stage, and what was measured on the way."""
+    """The result of a training stage, with its record."""
 
     stage: Stage
     state: Any
-    record: dict[str, Any]  # commit, metrics (the last chunk's means), updates_per_second, curve
+    record: dict[str, Any]  # commit, metrics (means of the last chunk), updates_per_second, curve
 
 
 def train_component(
     run: Run,
     stage: Stage,
     component: Component,
-    new: Partial,
+    state: Any,
     data: Data | Streamed,
     key: Array,
     *,
@@ -60,7 +58,7 @@ def train_component(
         run.workdir,
         stage,
         component,
-        new,
+        state,
         data,
         key,
         chunk=chunk_length(run.config, component),
@@ -75,7 +73,7 @@ def train_stage(
     workdir: Path,
     stage: Stage,
     component: Component,
-    new: Partial,
+    state: Any,
     data: Data | Streamed,
     key: Array,
     *,
@@ -85,22 +83,22 @@ def train_stage(
     measure: Measure | None = None,
     profile: bool = False,
 ) -> Trained:
-    """Trains `component` from a new state, or from where an earlier run stopped, to its end.
+    """Trains `component` from its initial state or its last checkpoint to the end.
 
-    It is trained on all devices and saved from them; what is measured and returned is on one.
+    It trains and saves on all devices; the state that is measured and returned is on one.
 
     Args:
-        new: makes the state to start from.
-        chunk: updates in one compiled call; after each the process can be stopped by a signal.
+        state: the initial state.
+        chunk: updates per compiled call; a signal takes effect after each.
         save_every: updates between checkpoints.
-        seeds: how many lead the axes of state and key, or None without such an axis.
-        measure: called after each checkpoint, for a point of the record's curve; in the first of
+        seeds: the length of the leading seed axis of state and key; None without one.
+        measure: evaluates each checkpoint for a point of the record's curve, in the first of
             several processes.
-        profile: whether to trace a few updates as well, of a finished stage too.
+        profile: whether to trace a few updates, even of a finished stage.
 
     Raises:
-        UserError: another process is at work on the stage, or a number is not finite.
-        Interrupted: a signal asked to stop; what was trained is saved.
+        UserError: another process is working on the stage, or a number is not finite.
+        Interrupted: a signal stopped the stage, after saving.
     """
     mesh = training_mesh(seeds)
 
@@ -112,22 +110,22 @@ def train_stage(
 
     with (
         stage.folder(workdir) as folder,
-        postponed() as asked,
-        closing(_Kept(folder, stage, component.steps, save_every, measured)) as kept,
+        postponed() as stop,
+        closing(_Results(folder, component.steps, save_every, measured)) as results,
     ):
-        done, state = kept.find(), new
+        done = results.find()
         if done:
             split = Split(SEED) if seeds else Split()
-            state = kept.load(placed_shapes(jax.eval_shape(made, new), mesh, split))
+            state = results.load(placed_shapes(jax.eval_shape(lambda s: s, state), mesh, split))
         if profile:
             batched = seeds is not None
             trace_updates(
                 workdir, stage.name, component, state, data, key, seeds=batched, mesh=mesh
             )
-        if done == component.steps and kept.settled:
+        if done == component.steps and results.measured:
             print(f"{stage.name}: found, {done} updates", flush=True)
-            return Trained(stage, on_one_device(state), kept.record)
-        kept.settle(state)
+            return Trained(stage, on_one_device(state), results.record)
+        results.measure(state)
         clock = _Clock(done)
         chunks = train(
             component,
@@ -149,30 +147,31 @@ def train_stage(
                     means = {k: float(np.mean(v)) for k, v in metrics.items()}
                     name, loss = _loss(means)
                     progress.update(done, f"{name} {loss:.4g}", clock.rate)
-                    if kept.due(done) or asked():
-                        kept.save(done, state, means, clock.rate * (seeds or 1))
-                    if not asked():
-                        kept.settle(state)
-                    if asked():
+                    if results.due(done) or stop():
+                        results.save(done, state, means, clock.rate * (seeds or 1))
+                    if not stop():
+                        results.measure(state)
+                    if stop():
                         raise Interrupted(f"{stage.name} up to update {done} of {component.steps}")
         except NonFiniteError as error:
-            kept.save_before(error)
-            raise UserError(f"{stage.name}: {error} The state before it is kept.") from None
-        return Trained(stage, on_one_device(state), kept.record)
+            raise UserError(
+                f"{stage.name}: {error} The run can resume from update {results.done}."
+            ) from None
+        return Trained(stage, on_one_device(state), results.record)
 
 
-class _Kept:
-    """What a training stage has on disk: its last states, the best one, and the curve.
+class _Results:
+    """The results of a training stage on disk: its last states, the best one, and the curve.
 
-    A state is saved before it is measured, so that it is only measured again if that fails. The
-    points of the curve have a file of their own; those before a step are also in the step's record.
+    A state is saved before it is measured, so that a failed measurement can be repeated. The curve
+    has its own file; points before a step are also in the step's record.
     """
 
-    def __init__(self, folder: Path, stage: Stage, steps: int, save_every: int, measure: Measure):
-        self.stage, self.steps, self.every, self.returns = stage.name, steps, save_every, measure
-        self.last = Checkpoints(folder / "checkpoints", stage.name, keep=2)
-        self.best = Checkpoints(folder / "best", stage.name, keep=1)
-        self.curve = folder / "curve.json"
+    def __init__(self, folder: StageFiles, steps: int, save_every: int, measure: Measure):
+        self.stage, self.steps, self.every, self.returns = folder.stage, steps, save_every, measure
+        self.last = Checkpoints(folder.checkpoints, self.stage, keep=2)
+        self.best = Checkpoints(folder.best, self.stage, keep=1)
+        self.curve = folder.curve
         self.done = 0  # updates of the last saved state
         self.record: dict[str, Any] = {"metrics": {}, "updates_per_second": None, "curve": []}
 
@@ -181,7 +180,7 @@ class _Kept:
         self.best.close()
 
     def find(self) -> int:
-        """The updates of the last sound state, to go on from; 0 if there is none."""
+        """The number of updates of the last undamaged state; 0 if there is none."""
         step = self.last.newest()
         if step is not None:
             self.done, self.record = step, self.last.record(step)
@@ -189,21 +188,21 @@ class _Kept:
         return self.done
 
     def load(self, template: Any) -> Any:
-        """The state that was found, in the form of `template`."""
+        """The state that `find` found, with the structure of `template`."""
         return self.last.load(self.done, template)
 
     def due(self, done: int) -> bool:
-        """Whether the state after `done` updates is one to save and measure."""
+        """Whether to save and measure the state after `done` updates."""
         return done % self.every == 0 or done == self.steps
 
     @property
-    def settled(self) -> bool:
-        """Whether the last saved state has been measured, if it is to be."""
-        measured = [0, *(point["updates"] for point in self.record["curve"])]
-        return self.done in measured or not self.due(self.done)
+    def measured(self) -> bool:
+        """Whether the last saved state is measured, or need not be."""
+        points = [0, *(point["updates"] for point in self.record["curve"])]
+        return self.done in points or not self.due(self.done)
 
     def save(self, done: int, state: Any, metrics: dict[str, float], rate: float | None) -> None:
-        """Saves a state with what is known before it is measured."""
+        """Saves a state, before it is measured."""
         self.done = done
         self.record = {
             "commit": commit(),
@@ -213,15 +212,9 @@ class _Kept:
         }
         self.last.save(done, state, self.record)
 
-    def save_before(self, error: NonFiniteError) -> None:
-        """Saves the state before a number was not finite."""
-        if error.updates > self.done:
-            record = self.record
-            self.save(error.updates, error.state, record["metrics"], record["updates_per_second"])
-
-    def settle(self, state: Any) -> None:
-        """Measures the last saved state, unless that is done, and keeps it if it is the best."""
-        if self.settled:
+    def measure(self, state: Any) -> None:
+        """Measures the last saved state, unless it is measured, and saves it if it is the best."""
+        if self.measured:
             return
         returns = self.returns(state)
         score = float(np.mean(returns)) if returns else -_loss(self.record["metrics"])[1]
@@ -232,17 +225,17 @@ class _Kept:
         on_first(files.write_sealed_json, self.curve, self.record["curve"])
 
     def _points(self) -> list[dict[str, Any]]:
-        """The points in the curve's file."""
+        """The points in the file of the curve."""
         return json.loads(self.curve.read_text()) if files.sound(self.curve, self.stage) else []
 
 
 def _loss(metrics: dict[str, float]) -> tuple[str, float]:
-    """The metric that stands for a stage's progress."""
+    """The metric that represents a stage's progress."""
     return next((name, value) for name, value in metrics.items() if "loss" in name)
 
 
 class _Clock:
-    """Updates per second of the chunks; the first, which compiles, counts only if it is alone."""
+    """Updates per second; the first chunk, which compiles, counts only if it is alone."""
 
     def __init__(self, done: int):
         self.marks = [(done, 0.0)]

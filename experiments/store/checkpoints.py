@@ -1,6 +1,6 @@
-"""The states of a training stage on disk, each sealed with checksums, with a record beside it.
+"""Checkpoints of a training stage: states sealed with checksums, each with a record.
 
-A state is loaded onto the devices of its template, however many it was saved from.
+A state is loaded onto the devices of its template, whatever devices saved it.
 """
 
 from pathlib import Path
@@ -16,9 +16,9 @@ SEAL = ".sha256"
 
 
 class Checkpoints:
-    """The last `keep` states of a stage, in a folder of their own, by the number of updates.
+    """The last `keep` states of a stage in one folder, by number of updates.
 
-    A step without a seal was not finished, or is half deleted, and counts for nothing.
+    A step without a seal is unfinished or half deleted, and ignored.
     """
 
     def __init__(self, folder: Path, stage: str, keep: int):
@@ -39,7 +39,7 @@ class Checkpoints:
         return sorted(int(seal.stem) for seal in self.path.glob(f"*{SEAL}"))
 
     def newest(self) -> int | None:
-        """The newest step that is as it was written; any after it is named and deleted."""
+        """The newest undamaged step; damaged ones after it are reported and deleted."""
         return on_first(self._newest)
 
     def _newest(self) -> int | None:
@@ -53,31 +53,31 @@ class Checkpoints:
                 f"{self.stage}: in {self.path.name}, {damage}: step {step} is deleted", flush=True
             )
         if found:
-            print(f"{self.stage}: no step is left in {self.path.name}", flush=True)
+            print(f"{self.stage}: no undamaged step is left in {self.path.name}", flush=True)
         return None
 
     def load(self, step: int, template: Any = None) -> Any:
-        """The state of a step, in the form of `template`, or without one as nested dicts.
+        """The state of a step, with the structure of `template` (default: nested dicts).
 
-        What the template does not place is on one device, whatever it was saved from.
+        Leaves without a sharding in the template go to one device.
         """
         one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
         def placed(leaf: Any) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or one)
 
-        # The fallback is for devices that the step was saved from and that are not there.
+        # The fallback replaces devices that saved the step and no longer exist.
         restore = ocp.args.StandardRestore(jax.tree.map(placed, template), fallback_sharding=one)
-        wanted = ocp.args.Composite(state=restore)
-        return self.orbax.restore(self._folder(step), args=wanted)["state"]
+        items = ocp.args.Composite(state=restore)
+        return self.orbax.restore(self._folder(step), args=items)["state"]
 
     def record(self, step: int) -> dict[str, Any]:
-        """What was saved beside the state of a step."""
-        wanted = ocp.args.Composite(record=ocp.args.JsonRestore())
-        return self.orbax.restore(self._folder(step), args=wanted)["record"]
+        """The record of a step."""
+        items = ocp.args.Composite(record=ocp.args.JsonRestore())
+        return self.orbax.restore(self._folder(step), args=items)["record"]
 
     def save(self, step: int, state: Any, record: dict[str, Any]) -> None:
-        """Saves and seals a step, then deletes those that are too many."""
+        """Saves and seals a step, then deletes surplus ones."""
         folder = self._folder(step)
         on_first(files.remove, folder)
         saved = ocp.args.Composite(

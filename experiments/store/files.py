@@ -1,4 +1,4 @@
-"""Files that outlive their process: written whole or not at all, sealed with checksums, locked."""
+"""Durable files: written atomically, sealed with checksums, locked."""
 
 import fcntl
 import hashlib
@@ -17,8 +17,8 @@ PATIENCE = 10.0  # seconds to wait for another process, which may only be readin
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A path to write to. What is there becomes `path` at the end, and nothing does on an error."""
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path, which replaces `path` at the end unless there is an error."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield partial
@@ -28,25 +28,25 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes all of a file or nothing; it holds no NaN, which JSON has not."""
+    """Writes a JSON file atomically; NaN, which JSON lacks, is refused."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_sealed_json(path: Path, value: Any) -> None:
-    """Writes a file with its seal; until then what was there counts for nothing."""
+    """Writes a JSON file and its seal; a previous one is removed first."""
     remove(path)
     write_json(path, value)
     seal(path)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes all of a file or nothing."""
-    with whole(path) as partial:
+    """Writes a file atomically."""
+    with atomic(path) as partial:
         partial.write_text(text)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line; one before it that a killed process left unfinished is dropped."""
+    """Appends a line, after dropping an unfinished one that a killed process left."""
     with path.open("a+b") as file:
         file.seek(0)
         lines = file.read() if _is_cut(path) else b""
@@ -65,10 +65,10 @@ def _is_cut(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Keeps other processes out of `what` until the end of the block, even if this one is killed.
+    """Locks `what` for the block; the lock ends with the process, too.
 
     Raises:
-        UserError: another process is in there, and not only for a moment.
+        UserError: another process holds the lock for more than `PATIENCE` seconds.
     """
     deadline = monotonic() + PATIENCE
     with path.open("a") as file:
@@ -79,28 +79,28 @@ def locked(path: Path, what: str) -> Iterator[None]:
             except BlockingIOError:
                 if monotonic() > deadline:
                     raise UserError(
-                        f"another process is at work on {what} ({path}): wait for its end and give "
-                        "the same command again, which finds the result"
+                        f"another process is working on {what} ({path}): wait until it ends, then "
+                        "run the same command, which will find the result"
                     ) from None
                 sleep(0.05)
         yield
 
 
 def seal(path: Path) -> None:
-    """Writes beside `path`, a file or a folder, its checksums, in the format of sha256sum.
+    """Writes the checksums of `path`, a file or a folder, beside it, in the format of sha256sum.
 
-    Without this seal a path counts as unfinished.
+    A path without this seal counts as unfinished.
     """
     write_text(seal_of(path), "".join(f"{d}  {n}\n" for n, d in _digests(path).items()))
 
 
 def seal_of(path: Path) -> Path:
-    """Where the seal of `path` is, or would be."""
+    """The path of the seal of `path`."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def damage(path: Path) -> str | None:
-    """What of a sealed path is not as it was sealed, named from its parent on; or None."""
+    """What differs in a sealed path, named relative to its parent; None if nothing does."""
     text = seal_of(path).read_text(errors="replace")
     sealed = {name: digest for digest, _, name in (s.partition("  ") for s in text.splitlines())}
     found = _digests(path)
@@ -110,23 +110,23 @@ def damage(path: Path) -> str | None:
         if name not in sealed:
             return f"'{name}' has no checksum in {seal_of(path).name}"
         if sealed[name] != found[name]:
-            return f"'{name}' is not as it was written"
+            return f"'{name}' differs from its checksum"
     return None
 
 
 def sound(path: Path, owner: str) -> bool:
-    """Whether a file is finished and as it was written; a damaged one is named and deleted."""
+    """Whether a file is finished and undamaged; a damaged one is reported and deleted."""
     if not seal_of(path).exists():
         return False
     wrong = damage(path)
     if wrong:
-        print(f"{owner}: {wrong}: it is made again", flush=True)
+        print(f"{owner}: {wrong}; it will be recreated", flush=True)
         remove(path)
     return wrong is None
 
 
 def remove(path: Path) -> None:
-    """Deletes a file or a folder and its seal, which goes first: a half deleted one has none."""
+    """Deletes a file or a folder, its seal first: a half-deleted path has none."""
     seal_of(path).unlink(missing_ok=True)
     if path.is_dir():
         shutil.rmtree(path)
@@ -135,7 +135,7 @@ def remove(path: Path) -> None:
 
 
 def _digests(path: Path) -> dict[str, str]:
-    """The sha256 of a file, or of every file in a folder, by its path from the parent on."""
+    """The sha256 of a file, or of every file in a folder, by path relative to the parent."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return {
         file.relative_to(path.parent).as_posix(): _digest(file) for file in files if file.is_file()

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go while it runs: JSON lines, TensorBoard and the terminal."""
+"""Metrics of a running run: JSON lines, TensorBoard and the terminal."""
 
 import json
 import sys
@@ -20,9 +20,9 @@ from experiments.system.processes import on_first
 
 
 class StageMetrics:
-    """The metrics of one stage: lines of metrics.jsonl and a run of TensorBoard's.
+    """The metrics of one stage: lines of metrics.jsonl and a TensorBoard run.
 
-    What an interrupted run wrote after its last checkpoint, at step `done`, is dropped. Processes
+    Lines after the last checkpoint of an interrupted run, at step `done`, are dropped. Processes
     with other stages of the same run may write at the same time.
     """
 
@@ -37,24 +37,24 @@ class StageMetrics:
             text = self.path.read_text() if self.path.exists() else ""
             whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
             lines = whole.splitlines(keepends=True)
-            kept = "".join(line for line in lines if not self._redone(json.loads(line), done))
-            if kept != text:
-                write_text(self.path, kept)
+            valid = "".join(line for line in lines if not self._repeated(json.loads(line), done))
+            if valid != text:
+                write_text(self.path, valid)
         folder = self.path.with_name("tensorboard") / "{stage}-{fingerprint}".format(**self.labels)
         folder.mkdir(parents=True, exist_ok=True)
-        # Not a SummaryWriter, which loses the error of a full disk in a thread of its own.
+        # Not a SummaryWriter, whose thread swallows the error of a full disk.
         self.board = EventsWriter(str(folder / "events"))
         start = SessionLog(status=SessionLog.START)
         self.board.write_event(Event(wall_time=time.time(), step=done + 1, session_log=start))
 
-    def _redone(self, line: dict[str, Any], done: int) -> bool:
+    def _repeated(self, line: dict[str, Any], done: int) -> bool:
         return self.labels.items() <= line.items() and line["step"] > done
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self.path.with_name("metrics.lock"), "metrics.jsonl")
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
-        """Metrics are scalars, or arrays with a value a seed, of which the board shows the mean."""
+        """Writes scalars, or arrays with a value per seed, of which TensorBoard shows the mean."""
         on_first(self._write, step, metrics)
 
     def _write(self, step: int, metrics: dict[str, Any]) -> None:
@@ -62,6 +62,7 @@ class StageMetrics:
         line = {**self.labels, "step": step, **{k: v.tolist() for k, v in values.items()}}
         with self._locked():
             append_line(self.path, json.dumps(line))
+        assert self.board  # opened by the first process, which is this one
         for name, value in values.items():
             summary = scalar(name, value.mean())
             self.board.write_event(Event(wall_time=time.time(), step=step, summary=summary))
@@ -76,7 +77,7 @@ class StageMetrics:
 
 
 class StageProgress:
-    """One stage on the terminal: a bar with rate, loss and time left; elsewhere plain lines."""
+    """The progress of a stage: on a terminal a bar with rate, loss and time left, else lines."""
 
     def __init__(self, stage: str, total: int, done: int = 0, seconds_between_lines: float = 15.0):
         self.stage, self.total, self.first = stage, total, done
@@ -105,7 +106,7 @@ class StageProgress:
             self.bar.stop()
 
     def update(self, done: int, text: str = "", rate: float | None = None) -> None:
-        """`done` of the total, a word such as the loss, and a rate better than done over time."""
+        """Shows `done` of the total, a text such as the loss, and a rate (default: the average)."""
         now = time.monotonic()
         rate = rate or (done - self.first) / max(now - self.started, 1e-9)
         if self.bar:

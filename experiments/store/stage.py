@@ -1,42 +1,46 @@
-"""The results of a run's stages, each under a hash of what it depends on."""
+"""The stages of a run: what each depends on, and the folder and files of its result."""
 
 import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from dawm_jax import __version__
+import jax
+import numpy as np
+
 from experiments.store.files import locked
 from experiments.system.processes import on_first
+
+LAYOUT = 1  # raised with every change of how stages are trained or stored that changes results
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of the walk: its settings, and the stages whose results it uses.
+    """A step of the pipeline: its settings, and the stages whose results it uses.
 
-    What it makes is found again as long as these are the same, whatever else of a config changes.
+    A result is found again as long as these are the same, whatever else of a config changes.
     """
 
     name: str
-    settings: Any  # what json can write
+    settings: Any  # JSON-serializable
     parents: tuple["Stage", ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the settings and of all stages before."""
+        """A hash of the settings and of all parents."""
         parents = [parent.fingerprint for parent in self.parents]
-        text = json.dumps([__version__, self.name, self.settings, parents], sort_keys=True)
+        text = json.dumps([LAYOUT, self.name, self.settings, parents], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @contextmanager
-    def folder(self, workdir: Path) -> Iterator[Path]:
-        """The folder of the stage's result, made if it is not there, for this run alone.
+    def folder(self, workdir: Path) -> Iterator["StageFiles"]:
+        """The files of the stage's result, its folder created if missing, for this run alone.
 
         Raises:
-            UserError: another process is at work on the stage.
+            UserError: another process is working on the stage.
         """
         path = workdir / "stages" / f"{self.name}-{self.fingerprint}"
         with ExitStack() as stack:
@@ -46,4 +50,83 @@ class Stage:
                 stack.enter_context(locked(path / "lock", f"the stage {self.name}"))
 
             on_first(hold)
-            yield path
+            yield StageFiles(path)
+
+
+@dataclass(frozen=True)
+class StageFiles:
+    """The names of the files in a stage's folder."""
+
+    path: Path
+
+    @property
+    def stage(self) -> str:
+        """The stage's name, without its fingerprint."""
+        return self.path.name.rpartition("-")[0]
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last states, a folder."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The best state, a folder."""
+        return self.path / "best"
+
+    @property
+    def curve(self) -> Path:
+        """The evaluations during training."""
+        return self.path / "curve.json"
+
+    @property
+    def record(self) -> Path:
+        """The facts about a result that is not trained."""
+        return self.path / "record.json"
+
+    @property
+    def transitions(self) -> Path:
+        """The synthetic transitions."""
+        return self.path / "transitions.npz"
+
+    @property
+    def parts(self) -> Path:
+        """Synthetic transitions that are not joined yet, a folder."""
+        return self.path / "parts"
+
+    def results(self) -> list[Path]:
+        """The files of a finished stage that exist; checkpoints apart."""
+        return [path for path in (self.curve, self.transitions, self.record) if path.exists()]
+
+
+def stages_of(workdir: Path) -> list[StageFiles]:
+    """The stages with a folder in a run's folder."""
+    return [StageFiles(path) for path in sorted((workdir / "stages").iterdir())]
+
+
+def identity(settings: Any) -> Any:
+    """What tells one component from another: class, declared version and settings, for JSON.
+
+    Two classes with equal fields differ, and so do two versions of a class.
+    """
+    if is_dataclass(settings) and not isinstance(settings, type):
+        kind = type(settings)
+        return {
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "version": getattr(kind, "version", None),
+            "settings": {f.name: identity(getattr(settings, f.name)) for f in fields(settings)},
+        }
+    if isinstance(settings, tuple):
+        return [identity(part) for part in settings]
+    return settings
+
+
+def digest(tree: Any) -> str:
+    """A hash of a pytree: its structure, with the fields that are no arrays, and its arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    hashed = hashlib.sha256(str(structure).encode())
+    for leaf in leaves:
+        array = np.ascontiguousarray(leaf)
+        hashed.update(f"{array.dtype}{array.shape}".encode())
+        hashed.update(array.data)
+    return hashed.hexdigest()

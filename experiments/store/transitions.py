@@ -1,6 +1,6 @@
-"""The pool of generated transitions: parts on disk, one file of them, and that file in use.
+"""Synthetic transitions on disk: parts, and the file that joins them.
 
-All are .npz files of the fields of `Transition`, in the environment's units, sealed.
+All are sealed .npz files of the fields of `Transition`, in the environment's units.
 """
 
 from collections.abc import Iterator
@@ -11,53 +11,54 @@ import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.data import npz_columns
-from dawm_jax.data.streaming import StoredTransitions
+from dawm_jax.data.streaming import ACTIONS, StoredTransitions
 from dawm_jax.types import Dataset, Transition
 from experiments.store import files
 
-SHARE = 8  # of the memory for the pool, what streamed rows of one call take; four are on their way
+SHARE = 8  # the rows of one streamed call take an eighth of the memory; four calls are in flight
 
 
 def write_part(path: Path, part: Transition, dataset: Dataset) -> None:
-    """Writes some generated transitions, whose arrays are on the host."""
-    fields = {**vars(part), "action": dataset.unscale_action(part.action)}
+    """Writes some synthetic transitions, whose arrays are on the host."""
+    actions = {name: dataset.unscale_action(getattr(part, name)) for name in ACTIONS}
+    fields = {**vars(part), **actions}
     files.remove(path)
-    with files.whole(path) as partial_file, partial_file.open("wb") as file:
+    with files.atomic(path) as partial_file, partial_file.open("wb") as file:
         np.savez(file, **fields)
     files.seal(path)
 
 
 def join(parts: list[Path], path: Path) -> dict[str, float]:
-    """Writes the parts, one after the other, as one file; only a part's column is in memory.
+    """Joins the parts into one file, with only one column of one part in memory.
 
     Returns:
-        The facts of results.json about all of them.
+        Their facts for results.json.
     """
     shapes = [npz_columns.columns(part) for part in parts]
     rows = sum(part["reward"].shape[0] for part in shapes)
     whole = {name: (c.dtype, (rows, *c.shape[1:])) for name, c in shapes[0].items()}
     files.remove(path)
-    with files.whole(path) as partial_file, partial_file.open("wb") as file:
+    with files.atomic(path) as partial_file, partial_file.open("wb") as file:
         npz_columns.write(file, whole, partial(_blocks, parts))
     files.seal(path)
-    made = npz_columns.mapped(path)
+    joined = npz_columns.mapped(path)
     return {
         "transitions": rows,
-        "terminal_share": (rows - np.count_nonzero(made["discount"])) / rows,
-        "reward_mean": float(made["reward"].mean(dtype=np.float64)),
+        "terminal_share": (rows - np.count_nonzero(joined["discount"])) / rows,
+        "reward_mean": float(joined["reward"].mean(dtype=np.float64)),
     }
 
 
 def opened(path: Path, dataset: Dataset, memory: int) -> Transition | StoredTransitions:
-    """The transitions of a joined file, on the device if that takes at most `memory` bytes."""
+    """The transitions of a joined file, on the device if they take at most `memory` bytes."""
     columns = npz_columns.mapped(path)
     if sum(column.nbytes for column in columns.values()) > memory:
         return StoredTransitions(columns, dataset.scale_action, memory // SHARE)
     fields = {}
     with np.load(path, allow_pickle=False) as stored:
-        for name in columns:  # one after the other, as each is on the host for a moment
+        for name in columns:  # one at a time, because each passes through the host
             column = stored[name]
-            fields[name] = jnp.asarray(dataset.scale_action(column) if name == "action" else column)
+            fields[name] = jnp.asarray(dataset.scale_action(column) if name in ACTIONS else column)
     return Transition(**fields)
 
 

@@ -1,4 +1,4 @@
-"""What a disk refuses, in one clear message, whichever library met it."""
+"""Disk errors as one clear message, whichever library raised them."""
 
 import errno
 import os
@@ -11,15 +11,15 @@ from dawm_jax.errors import UserError
 REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "a file is larger than allowed",
+    errno.EFBIG: "a file exceeds the size limit",
     errno.EROFS: "the disk is read-only",
-    errno.EACCES: "a file may not be read or written",
+    errno.EACCES: "permission to read or write a file is denied",
 }
 
 
 @contextmanager
 def disk_errors_explained(folder: Path) -> Iterator[None]:
-    """Turns the errors of a disk that does not take more into a UserError; others pass."""
+    """Turns disk errors into a UserError; other errors pass."""
     try:
         yield
     except UserError:
@@ -29,13 +29,13 @@ def disk_errors_explained(folder: Path) -> Iterator[None]:
         if reason is None:
             raise
         raise UserError(
-            f"{reason} ({_first_line(error)}). What is finished in {folder} is kept; when that is "
-            "put right, the same command goes on."
+            f"{reason} ({_first_line(error)}). Finished results in {folder} are kept. Fix this, "
+            "then run the same command to resume."
         ) from error
 
 
 def _reason(error: BaseException | None) -> str | None:
-    """Why, if the disk is the cause: libraries like tensorstore and h5py only tell it in words."""
+    """The reason, if it is the disk; tensorstore and h5py state it only in words."""
     while error is not None:
         for code, reason in REASONS.items():
             if getattr(error, "errno", None) == code or os.strerror(code) in str(error):

@@ -1,8 +1,7 @@
-"""Several processes that are one run: all make the same calls, and the first one decides.
+"""Several processes as one run: all make the same calls, and the first one decides.
 
-Each computes its share of what is split over the devices of all. Files are written and decisions
-made by the first, in `on_first`, which tells the others. A process on its own is the first, and
-none of this costs it anything.
+Each computes its share of the sharded arrays. The first writes files and takes decisions, in
+`on_first`, which broadcasts the result. A single process is the first, at no cost.
 """
 
 import pickle
@@ -16,31 +15,31 @@ from jax.experimental import multihost_utils
 from dawm_jax.errors import UserError, require
 
 Result = TypeVar("Result")
-PATIENCE = 60  # seconds that a process which ends waits for the others
-_joined: list[bool] = []  # not empty in one of several processes
+PATIENCE = 60  # seconds that an ending process waits for the others
+_joined: list[bool] = []  # not empty if there are several processes
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None, find: bool) -> bool:
-    """Joins the other processes, before any device is touched; says if there are to be any.
+    """Joins the other processes, before any device is used; returns whether there are any.
 
     Args:
-        coordinator: host:port of the first process; with it the number of `processes` and the
-            number of this one. None of the three for a process on its own.
+        coordinator: host:port of the first process; given together with the number of
+            `processes` and the index of this one, or none of the three for a single process.
         find: take the three from SLURM, Open MPI or a TPU pod.
 
     Raises:
-        UserError: something is missing or wrong, or the others are not found.
+        UserError: an argument is missing or wrong, or the other processes are not found.
     """
     if not find and (coordinator, processes, process) == (None, None, None):
         return False
     if find:
         require(
             (coordinator, processes, process) == (None, None, None),
-            "--distributed finds --coordinator, --processes and --process: leave them out",
+            "--distributed sets --coordinator, --processes and --process: leave them out",
         )
     else:
         _check(coordinator, processes, process)
-    # JAX would catch SIGTERM, which is for the run to see.
+    # Otherwise JAX catches SIGTERM, which the run handles itself.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -48,19 +47,19 @@ def join(coordinator: str | None, processes: int | None, process: int | None, fi
         )
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        advice = "give --coordinator, --processes and --process" if find else "are all started?"
-        raise UserError(f"the processes do not find each other: {advice} ({reason})") from error
+        advice = "set --coordinator, --processes and --process" if find else "start all of them"
+        raise UserError(f"the processes cannot connect: {advice} ({reason})") from error
     _joined.append(True)
     return True
 
 
 def _check(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    given = {"coordinator": coordinator, "processes": processes, "process": process}
-    for name, value in given.items():
-        require(
-            value is not None,
-            f"--{name} is missing: give --coordinator=host:port of the first process, --processes "
-            "and --process, or on SLURM and TPU pods --distributed alone",
+    if coordinator is None or processes is None or process is None:
+        given = {"coordinator": coordinator, "processes": processes, "process": process}
+        missing = next(name for name, value in given.items() if value is None)
+        raise UserError(
+            f"--{missing} is missing: set --coordinator=host:port of the first process, "
+            "--processes and --process, or on SLURM and TPU pods --distributed alone"
         )
     host, _, port = coordinator.rpartition(":")
     require(
@@ -75,12 +74,12 @@ def _check(coordinator: str | None, processes: int | None, process: int | None) 
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files and decides."""
+    """Whether this process writes files and decides."""
     return not _joined or jax.process_index() == 0
 
 
 def on_first(function: Callable[..., Result], *args: Any) -> Result:
-    """What `function` returns in the first process, the only one to call it; on all of them.
+    """Calls `function` in the first process alone, and returns its result in all of them.
 
     Raises:
         UserError: in the others, if it raises in the first.
@@ -101,7 +100,7 @@ def on_first(function: Callable[..., Result], *args: Any) -> Result:
 
 
 def after_first(function: Callable[[], Result]) -> Result:
-    """What `function` returns in this process; the others call it when the first is done."""
+    """Calls `function` in every process, in the first one before the others."""
     own: list[Result] = []
     on_first(lambda: own.append(function()))
     return own[0] if own else function()
@@ -115,9 +114,9 @@ def anywhere(flag: bool) -> bool:
 
 
 def _agreed(value: Any) -> Any:
-    """The first process's value, on all."""
+    """Broadcasts the value of the first process."""
     content = pickle.dumps(value) if is_first() else b""
     size = int(multihost_utils.broadcast_one_to_all(np.uint32(len(content))))
-    padded = np.zeros(1 << size.bit_length(), np.uint8)  # of few sizes, as each is compiled
+    padded = np.zeros(1 << size.bit_length(), np.uint8)  # few sizes, because each is compiled
     padded[: len(content)] = np.frombuffer(content, np.uint8)
     return pickle.loads(multihost_utils.broadcast_one_to_all(padded)[:size].tobytes())

@@ -1,4 +1,4 @@
-"""What a run ran on."""
+"""The versions, the commit and the machine of a run."""
 
 import os
 import platform
@@ -43,7 +43,7 @@ def versions() -> dict[str, Any]:
 def commit() -> str | None:
     """The commit of the source tree, with '-dirty' for a changed one; None outside of git.
 
-    It is asked for once: the code that runs is that of the process's start.
+    Cached: a process runs the code of its start.
     """
     git = ["git", "-C", str(Path(__file__).parent)]
     describe = [*git, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: the first lets a chunk end and be saved, the second stops at once.
+"""Ctrl-C and SIGTERM: the first saves and stops, the second stops at once.
 
-One to any of several processes stops all of them.
+A signal to one of several processes stops all of them.
 """
 
 import os
@@ -14,17 +14,18 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_received: list[int] = []  # of this process, as signals are
-_postponing: list[bool] = []
+RESUME = "run the same command to resume"
+_received: list[int] = []  # signals of this process
+_postponing: list[bool] = []  # one entry per open `postponed` block
 
 
 class Interrupted(BaseException):
-    """The process was asked to end: `kept` says what it saved, `status` what to exit with."""
+    """A signal stopped the process: `saved` names what it saved, `status` is the exit status."""
 
-    def __init__(self, kept: str = ""):
-        super().__init__(kept)
-        self.kept = kept
-        # As shells expect; without a signal of its own another process had one.
+    def __init__(self, saved: str = ""):
+        super().__init__(saved)
+        self.saved = saved
+        # The shells' convention; without a signal here, another process received one.
         self.status = 128 + (_received[0] if _received else signal.SIGTERM)
 
 
@@ -32,11 +33,11 @@ class Interrupted(BaseException):
 def handled() -> Iterator[None]:
     """Within the block a first signal raises Interrupted, or waits for the end of `postponed`.
 
-    Where Python drops exceptions, as in callbacks of its garbage collector, it waits for the next
-    `postponed` without a word.
+    Where Python discards exceptions, as in callbacks of its garbage collector, the signal takes
+    effect silently at the next `postponed`.
 
-    A second one ends the process at once, whatever it computes: a thread is told of signals while
-    the main one is busy in compiled code, where Python's own handlers have to wait.
+    A second signal ends the process at once: a thread receives it even while the main thread runs
+    compiled code, where Python's own handlers have to wait.
     """
     ours, other = socket.socketpair()
     other.setblocking(False)
@@ -45,11 +46,11 @@ def handled() -> Iterator[None]:
     wakeup = signal.set_wakeup_fd(other.fileno(), warn_on_full_buffer=False)
     hook = sys.unraisablehook
 
-    def told(dropped: Any) -> None:
-        if not isinstance(dropped.exc_value, Interrupted):
-            hook(dropped)
+    def on_discarded(exception: Any) -> None:
+        if not isinstance(exception.exc_value, Interrupted):
+            hook(exception)
 
-    sys.unraisablehook = told
+    sys.unraisablehook = on_discarded
     try:
         yield
     finally:
@@ -63,7 +64,7 @@ def handled() -> Iterator[None]:
 
 @contextmanager
 def postponed() -> Iterator[Callable[[], bool]]:
-    """Lets the block reach a state worth keeping: it gets a function that says if it should end.
+    """Postpones a stop, so that the block can save; yields a function: whether to stop.
 
     Raises:
         Interrupted: at the end of a block that did not raise it itself.
@@ -86,7 +87,7 @@ def _on_signal(number: int, _: FrameType | None) -> None:
 
 
 def _stop_at_the_second(wakeups: socket.socket) -> None:
-    """The numbers of signals arrive as bytes; no byte comes once the other end is closed."""
+    """Reads signal numbers as bytes, until the other end is closed."""
     seen = 0
     while numbers := wakeups.recv(1):
         seen += numbers[0] in SIGNALS

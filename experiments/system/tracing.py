@@ -1,6 +1,6 @@
 """--profile: a trace of a few steps of each stage, for Perfetto and for XProf.
 
-What is traced is made for the trace alone and dropped: the results of a run are the same without.
+Traced steps are extra and dropped: the results of a run do not change.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import jax
 
 from dawm_jax.errors import NonFiniteError
 from dawm_jax.training.devices import Mesh
+from dawm_jax.training.feeding import Streamed
 from dawm_jax.training.loop import Component, Data, train
 from dawm_jax.types import Array
 from experiments.system.processes import is_first
@@ -36,12 +37,12 @@ def explain(workdir: Path) -> str:
 def trace(workdir: Path, name: str, what: str, call: Callable[[], object]) -> None:
     """Writes a trace of the second call of `call`; the first one compiles.
 
-    Of several processes all call, and the first writes what its own devices do.
+    All processes call it, and the first writes a trace of its own devices.
 
     Args:
-        name: the stage's.
-        what: is in the trace, in words.
-        call: ends when its results are there.
+        name: the name of the stage.
+        what: the content of the trace, in words.
+        call: returns when its results are ready.
     """
     folder = folder_of(workdir) / name
     call()
@@ -55,7 +56,7 @@ def trace_updates(
     name: str,
     component: Component,
     state: Any,
-    data: Data,
+    data: Data | Streamed,
     key: Array,
     *,
     seeds: bool,
@@ -63,14 +64,14 @@ def trace_updates(
 ) -> None:
     """Writes a trace of up to `CALLS` calls of a component's update, in one compiled chunk.
 
-    They go on from `state`, which stays as it is; the other arguments are those of `train`.
+    They start from `state`, which stays valid; the other arguments are those of `train`.
     """
     calls = component.steps // component.updates_per_step
     fitting = [n for n in range(1, CALLS + 1) if calls % n == 0 and n < calls]
     if not fitting:
-        print(f"{name}: a single update is not traced", flush=True)
+        print(f"{name}: too few updates to trace", flush=True)
         return
     updates = max(fitting) * component.updates_per_step
     chunks = train(component, state, data, key, chunk=updates, seeds=seeds, mesh=mesh)
-    with suppress(NonFiniteError):  # which the stage meets itself, and keeps what was before it
+    with suppress(NonFiniteError):  # the stage itself will report it
         trace(workdir, name, f"{updates} updates", lambda: jax.block_until_ready(next(chunks)))

@@ -1,4 +1,4 @@
-"""Work in processes of their own, which never outlive the one that they work for."""
+"""Worker processes, which never outlive their parent."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from experiments.system.signals import SIGNALS, postponed
 
 
 def in_processes(function: Callable[..., Any], tasks: list[tuple[Any, ...]]) -> list[Any]:
-    """What `function` returns for each of the tasks, as many at once as there are cores.
+    """Calls `function` with each of the tasks, in as many processes as there are cores.
 
     Raises:
         UserError: a process was killed.
@@ -24,25 +24,25 @@ def in_processes(function: Callable[..., Any], tasks: list[tuple[Any, ...]]) -> 
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         try:
-            # A pool that a signal breaks off half started would never end.
+            # A pool interrupted while it starts would never end.
             with postponed(), _signals_kept_from_children():
-                # Not `pool.map`, which cancels tasks: Python 3.11 shows a traceback of that here.
-                made = [pool.submit(function, *task) for task in tasks]
-            return [future.result() for future in made]
+                # Not `pool.map`, which cancels tasks: Python 3.11 prints a traceback then.
+                futures = [pool.submit(function, *task) for task in tasks]
+            return [future.result() for future in futures]
         except BrokenProcessPool:
             raise UserError(
-                "a process that recorded was killed, perhaps for want of memory; nothing is "
-                "recorded, and the same command begins again"
+                "a recording process was killed, possibly out of memory. Nothing is recorded; run "
+                "the same command to start again"
             ) from None
         except BaseException:
             for process in multiprocessing.active_children():
-                process.kill()  # or the pool waits for the end of their tasks
+                process.kill()  # otherwise the pool waits for their tasks
             raise
 
 
 @contextmanager
 def _signals_kept_from_children() -> Iterator[None]:
-    """Processes started in the block never see a signal of a terminal: their parent decides."""
+    """Shields processes started in the block from a terminal's signals: their parent decides."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -54,7 +54,8 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
-        parent.join()
+        if parent:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from handmade import make_dataset, random_episode
 
-from dawm_jax.data.windows import WindowSet
+from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.data.windows import WindowSet, to_transitions
+from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.window_diffusion import ModelState, WorldModel
+from dawm_jax.sources import DAWM
+from dawm_jax.sources.base import States
 from dawm_jax.types import Dataset
 
 SMALL = {"horizon": 4, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
@@ -30,7 +34,7 @@ def small_windows(small_dataset: Dataset) -> WindowSet:
 def small_model(small_windows: WindowSet) -> Callable[..., tuple[WorldModel, ModelState]]:
     """make(observation_target, **settings) -> a small world model and an untrained state of it.
 
-    Settings that change the network or the codec are not for it: states are shared, as their
+    The settings must not change the network or the codec: states are shared, as their
     initialization takes long to compile.
     """
 
@@ -44,6 +48,18 @@ def small_model(small_windows: WindowSet) -> Callable[..., tuple[WorldModel, Mod
         return model, state(observation_target)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_source(
+    small_dataset: Dataset, small_model: Callable[..., tuple[WorldModel, ModelState]]
+) -> tuple[DAWM, States]:
+    """DAWM with small models, and their untrained states."""
+    world_model, state = small_model()
+    source = DAWM(world_model=world_model, inverse_dynamics=InverseDynamics(hidden=(8,)))
+    data = TransitionSet(to_transitions(small_dataset))
+    inverse_dynamics = source.inverse_dynamics.init(jax.random.key(1), data)
+    return source, {"world_model": state, "inverse_dynamics": inverse_dynamics}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Data sets drawn at random: odd lengths, ends and values, as Minari would give them."""
+"""Data sets drawn at random, of odd lengths, ends and values, as Minari would return them."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ ENDS = {
     "mixed": [(9, True), (1, False), (4, False), (2, True), (15, False)],
     "tiny": tiny_ends(300),
 }
-# A column of numbers, from one of standard normals.
+# Columns as functions of a column of standard normals.
 COLUMNS = {
     "normal": lambda x: x,
     "zero": lambda x: 0 * x,
@@ -54,7 +54,7 @@ SPACES = {
 
 
 class Drawn(NamedTuple):
-    """What `load` is given."""
+    """A data set for `load`."""
 
     episodes: list[SimpleNamespace]
     action_space: Box
@@ -67,7 +67,7 @@ class Drawn(NamedTuple):
         return self.summary
 
     def load(self) -> Dataset:
-        """The data set, without a file."""
+        """Loads the data set, without a file."""
         part = SimpleNamespace(
             id="drawn-v0",
             observation_space=self.observation_space,
@@ -91,11 +91,11 @@ def drawn(draw: st.DrawFn, ends: st.SearchStrategy, widths: st.SearchStrategy) -
     rng = np.random.default_rng(draw(st.integers(0, 5)))
     column = st.sampled_from(sorted(COLUMNS))
 
-    told = []
+    chosen = []
 
     def block(rows: int, columns: int) -> np.ndarray:
         kinds = draw(st.lists(column, min_size=columns, max_size=columns))
-        told.append(kinds)
+        chosen.append(kinds)
         return np.stack([COLUMNS[kind](rng.normal(size=rows)) for kind in kinds], axis=1)
 
     steps = np.array([n for n, _ in lengths])
@@ -127,5 +127,5 @@ def drawn(draw: st.DrawFn, ends: st.SearchStrategy, widths: st.SearchStrategy) -
         observation_space=Box(-np.inf, np.inf, (observation_dim,), np.float64),
         discount=discount,
         return_scale=return_scale,
-        summary=f"{lengths[:9]} {told} {space} {discount} {return_scale}",
+        summary=f"{lengths[:9]} {chosen} {space} {discount} {return_scale}",
     )

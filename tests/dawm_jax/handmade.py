@@ -1,11 +1,11 @@
-"""Data sets made by hand, without the code under test."""
+"""Data sets and transitions built by hand, without the code under test."""
 
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
-from dawm_jax.types import Dataset, Episodes
+from dawm_jax.types import Dataset, Episodes, Transition
 
 # observations (n + 1, d), actions (n, a) in [-1, 1], rewards (n,), whether it ends in a terminal
 Episode = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
@@ -67,4 +67,28 @@ def random_episode(
         rng.uniform(-1.0, 1.0, size=(steps, action_dim)),
         rng.normal(size=steps),
         terminated,
+    )
+
+
+def make_transitions(
+    observation: np.ndarray,
+    action: np.ndarray,
+    reward: np.ndarray,
+    discount: np.ndarray,
+    next_observation: np.ndarray,
+    recorded: bool = True,
+) -> Transition:
+    """Transitions of N rows whose next action is not known."""
+    count = len(reward)
+    arrays = (observation, action, reward, discount, next_observation, np.zeros_like(action))
+    rows = [jnp.asarray(array, jnp.float32) for array in arrays]
+    return Transition(
+        observation=rows[0],
+        action=rows[1],
+        reward=rows[2],
+        discount=rows[3],
+        next_observation=rows[4],
+        next_action=rows[5],
+        next_action_mask=jnp.zeros(count, bool),
+        recorded=jnp.full(count, recorded),
     )

@@ -1,22 +1,27 @@
 """Networks in numpy float64, beside which the code under test is checked."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
 
 
-def float64(tree):
+def float64(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
-def relu(x):
+def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0.0)
 
 
-def silu(x):
+def silu(x: np.ndarray) -> np.ndarray:
     return x / (1.0 + np.exp(-x))
 
 
-def mlp(layers, x, activation=relu):
+def mlp(
+    layers: Any, x: np.ndarray, activation: Callable[[np.ndarray], np.ndarray] = relu
+) -> np.ndarray:
     """Three dense layers with an activation between them."""
     layers = float64(layers)
     for i in range(2):

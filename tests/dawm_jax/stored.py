@@ -1,17 +1,18 @@
 """Data sets as Minari stores them, made of noise."""
 
 import warnings
+from typing import Any
 
 import minari
 import numpy as np
 from gymnasium.spaces import Box
-from handmade import random_episode
+from handmade import Episode, random_episode
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 STATES, UNIT = Box(-np.inf, np.inf, (3,)), Box(-1.0, 1.0, (2,))
 
 
-def buffer(episode, **fields):
+def buffer(episode: Episode, **fields: Any) -> EpisodeBuffer:
     """`episode` as Minari's collector would record it, with some `fields` replaced."""
     observations, actions, rewards, terminated = episode
     ends = np.arange(len(rewards)) == len(rewards) - 1
@@ -26,7 +27,14 @@ def buffer(episode, **fields):
     return EpisodeBuffer(**recorded | fields)
 
 
-def write(name, buffers, observation_space=STATES, action_space=UNIT, env=None, **metadata):
+def write(
+    name: str,
+    buffers: list[EpisodeBuffer],
+    observation_space: Any = STATES,
+    action_space: Any = UNIT,
+    env: Any = None,
+    **metadata: Any,
+) -> None:
     with warnings.catch_warnings(action="ignore"):
         dataset = minari.create_dataset_from_buffers(
             name,
@@ -39,6 +47,9 @@ def write(name, buffers, observation_space=STATES, action_space=UNIT, env=None, 
     dataset.storage.update_metadata(metadata)
 
 
-def episodes(seed=0, ends=((4, True), (1, False), (6, False), (3, True))):
+def episodes(
+    seed: int = 0,
+    ends: tuple[tuple[int, bool], ...] = ((4, True), (1, False), (6, False), (3, True)),
+) -> list[Episode]:
     rng = np.random.default_rng(seed)
     return [random_episode(rng, steps, terminated) for steps, terminated in ends]

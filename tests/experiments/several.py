@@ -61,5 +61,5 @@ with handled():
             trained = start(Path(folder), Walk(steps=int(updates)), seeds=4, measure=measure)
         said |= {"x": trained.state["x"].tolist(), "curve": trained.record["curve"]}
     except Interrupted as stop:
-        said |= {"kept": stop.kept, "status": stop.status}
+        said |= {"kept": stop.saved, "status": stop.status}
 print(f"\n{json.dumps(said)}")

@@ -14,28 +14,28 @@ def results(finished, tmp_path_factory):
     config, workdir, _ = finished
     out = tmp_path_factory.mktemp("ablation") / "ablation.json"
     with pytest.MonkeyPatch.context() as patch:
-        states = {"world_model.observation_target": "absolute"}
+        states = {"dawm.world_model.observation_target": "absolute"}
         patch.setattr(ablation, "TRAINED", {"increments, x0": {}, "states, x0": states})
-        patch.setattr(ablation, "SAMPLED", {"DDIM": {"synthesis.sampler": "ddim"}})
+        patch.setattr(ablation, "SAMPLED", {"DDIM": {"dawm.sampling.sampler": "ddim"}})
         ablation.ablate(config, workdir, out)
     return json.loads(out.read_text())
 
 
 def test_every_kind_is_measured(results, finished):
     first, states, ddim = results["rows"]
-    run = finished[2]
-    assert first["fidelity"] == run["synthesis"]["fidelity"]
-    assert first["world_model"] == ddim["world_model"] == run["world_model"]
+    dawm = finished[2]["sources"]["dawm"]
+    assert first["fidelity"] == dawm["fidelity"]["rollouts"]
+    assert first["world_model"] == ddim["world_model"] == dawm["models"]["world_model"]
     assert states["world_model"]["loss"] != first["world_model"]["loss"]
-    figures = [row["fidelity"]["states"]["world_model"]["pooled"] for row in results["rows"]]
+    figures = [row["fidelity"]["states"]["synthetic"]["pooled"] for row in results["rows"]]
     assert len({tuple(shares) for shares in figures}) == 3
-    yardsticks = [row["fidelity"]["states"]["one_step"] for row in results["rows"]]
+    yardsticks = [row["fidelity"]["states"]["one_step_model"] for row in results["rows"]]
     assert yardsticks[0] == yardsticks[1] == yardsticks[2]
 
 
 def test_its_table_has_a_row_for_each(results):
     *_, first, states, ddim = tables.ablation(results).splitlines()
-    shares = results["rows"][1]["fidelity"]["states"]["world_model"]["pooled"]
+    shares = results["rows"][1]["fidelity"]["states"]["synthetic"]["pooled"]
     assert f"| {shares[0]:.3f} / {shares[-1]:.3f} |" in states
     assert first.startswith("| increments, x0 |")
     assert ddim.startswith("| DDIM |")
@@ -44,18 +44,19 @@ def test_its_table_has_a_row_for_each(results):
 
 def test_the_fidelity_of_runs_is_a_table(finished):
     results = deepcopy(finished[2])
-    report = results["synthesis"]["fidelity"]
+    dawm = results["sources"]["dawm"]
+    report = dawm["fidelity"]["rollouts"]
     changes = report["simulator"]["changes"]
-    changes["world_model"]["pooled"] = [0.5, 0.25, None]  # none of the last could be judged
-    changes["one_step"]["pooled"] = [0.75, None, 0.125]
+    changes["synthetic"]["pooled"] = [0.5, 0.25, None]  # none of the last could be judged
+    changes["one_step_model"]["pooled"] = [0.75, None, 0.125]
     (row,) = tables.fidelity([results]).splitlines()[2:]
-    steps = results["config"]["world_model"]["steps"]
-    size = f"{results['world_model']['parameters'] / 1e6:.1f} million, {steps}"
+    steps = results["config"]["dawm"]["world_model"]["steps"]
+    size = f"{dawm['models']['world_model']['parameters'] / 1e6:.1f} million, {steps}"
     assert row.startswith(f"| {results['dataset']['id']} | {size} | 0.500 / - | 0.750 / 0.125 |")
-    assert f"{report['variance_ratio']['world_model']['pooled']:.2f} |" in row
+    assert f"{report['variance_ratio']['synthetic']['pooled']:.2f} |" in row
     report["simulator"] = report["actions"]["unclipped"] = None
     (row,) = tables.fidelity([results]).splitlines()[2:]
-    assert f"| - / - | - / - | {report['states']['world_model']['pooled'][0]:.3f} /" in row
+    assert f"| - / - | - / - | {report['states']['synthetic']['pooled'][0]:.3f} /" in row
     assert f"{report['actions']['recorded']['pooled']:.3f} (-) |" in row
 
 

@@ -17,12 +17,12 @@ def launch(module: str, *flags: str, **environment: str) -> subprocess.Completed
     [
         (["--config.dataset=local/none/none-v0", "--config.download=false"], "none/none-v0"),
         (["--config.learners=td3bd"], "Did you mean 'td3bc'?"),
-        (["--config.world_modle.width=8"], "world_model"),
+        (["--config.dawm.world_modle.width=8"], "world_model"),
         (["--config.seeds=many"], "config.seeds=many"),
         (["--config=nowhere.py"], "nowhere.py"),
         (["extra"], "unexpected arguments: extra"),
         (["--config.discount=nan"], "config.discount is nan"),
-        ([f"--workdir={__file__}"], "test_main.py is no folder"),
+        ([f"--workdir={__file__}"], "test_main.py is not a folder"),
     ],
 )
 def test_a_mistake_is_a_short_message(flags, message):
@@ -37,7 +37,7 @@ def test_a_device_that_is_not_there_is_one_message():
     flags = ["--config=experiments/configs/quickstart.py"]
     done = launch("experiments.main", *flags, JAX_PLATFORMS="abacus")
     assert done.returncode != 0
-    assert done.stderr.startswith("error: JAX_PLATFORMS asks for 'abacus'")
+    assert done.stderr.startswith("error: JAX_PLATFORMS is 'abacus'")
     assert len(done.stderr.strip().splitlines()) == 1
 
 

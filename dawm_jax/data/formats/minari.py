@@ -1,4 +1,4 @@
-"""Minari data sets: validated, then put on the device."""
+"""Loads Minari data sets, validated, onto the device."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -27,17 +27,17 @@ def load(
 ) -> Dataset:
     """Loads one Minari data set, or several as one.
 
-    What is read and checked is kept in each one's folder, which makes the next time fast.
+    Checked columns are cached in the folder of each data set, so that it loads fast the next time.
 
     Args:
         dataset_id: a Minari id, or several joined by "+".
         discount: gamma of the return-to-go and of the transitions.
-        return_scale: what divides the return-to-go. Unless given it is DWM's for Hopper, Walker2d
-            and HalfCheetah, and else the largest absolute return-to-go in the data.
-        download: fetch from Minari's server what is not on this machine.
+        return_scale: divides the return-to-go (default: DWM's for Hopper, Walker2d and
+            HalfCheetah, otherwise the largest absolute return-to-go of the data).
+        download: whether to download a missing data set from Minari's server.
 
     Raises:
-        UserError: an id is unknown, the data cannot be used, or an argument is out of range.
+        UserError: an id is unknown, the data are unusable, or an argument is out of range.
     """
     check_value("discount", discount, Factor)
     check_value("return_scale", return_scale, Positive | None)
@@ -51,17 +51,17 @@ def load(
                 f"'{part.id}' has observations {_brief(observation_space)} and actions "
                 f"{_brief(action_space)}, the first data set of '{dataset_id}' "
                 f"{_brief(spaces[0][0])} and {_brief(spaces[0][1])}. "
-                "Join data sets of one robot only."
+                "Combine only data sets of one robot."
             )
     environments = {part.env_spec.id: part.env_spec for part in parts if part.env_spec}
     if len(environments) > 1:
         raise DatasetError(
-            f"'{dataset_id}' joins data of {', '.join(environments)}. "
-            "Join data sets of one robot only."
+            f"'{dataset_id}' combines data of {', '.join(environments)}. "
+            "Combine only data sets of one robot."
         )
     columns = join([_columns(part) for part in parts])
     if len(columns.lengths) == 0:
-        raise DatasetError(f"'{dataset_id}' has no episodes: collect or download it again.")
+        raise DatasetError(f"'{dataset_id}' has no episodes: record or download it again.")
     environment = next(iter(environments.values()), None)
     dataset = pack(dataset_id, columns, spaces[0][1], discount)
     return replace(
@@ -80,7 +80,7 @@ def _check_space(dataset_id: str, role: str, space: Space[Any]) -> None:
         )
     if 0 in space.shape:
         raise DatasetError(
-            f"'{dataset_id}' has {role} space {_brief(space)}, which holds no number."
+            f"'{dataset_id}' has {role} space {_brief(space)}, which contains no numbers."
         )
 
 
@@ -90,14 +90,14 @@ def _brief(space: Space[Any]) -> str:
 
 
 def _columns(part: minari.MinariDataset) -> Columns:
-    """The checked columns of a data set, which is read where they are not kept."""
+    """The checked columns of a data set, from its cache or its files."""
 
-    def make() -> Columns:
+    def read() -> Columns:
         shapes = part.observation_space.shape, part.action_space.shape
         with closing(read_episodes(part)) as episodes:
             return check_columns(part.id, episodes, *shapes)
 
-    return cached(part.storage.data_path, make)
+    return cached(part.storage.data_path, read)
 
 
 def _reference_scores(

@@ -1,4 +1,4 @@
-"""Minari data sets on this machine or Minari's server: found, fetched, opened, read."""
+"""Finds, downloads, opens and reads Minari data sets."""
 
 import difflib
 import warnings
@@ -17,58 +17,58 @@ from dawm_jax.errors import DatasetError
 
 
 def folder_of(dataset_id: str) -> Path:
-    """Where the data set of that id lies, or would lie.
+    """The folder of the data set with that id, which need not exist.
 
     Raises:
-        DatasetError: the folder of all data sets is not there and cannot be made.
+        DatasetError: the root folder of data sets does not exist and cannot be created.
     """
     try:
         return get_dataset_path(dataset_id)
     except OSError as error:
         raise DatasetError(
-            f"the folder of data sets cannot be made: {error}. Set MINARI_DATASETS_PATH to another"
+            f"the folder of data sets cannot be created: {error}. Change MINARI_DATASETS_PATH"
         ) from error
 
 
 def open_data_set(dataset_id: str, download: bool) -> minari.MinariDataset:
-    """The data set of that id, on this machine or fetched; its episodes are not read yet.
+    """The data set with that id, local or downloaded; its episodes are not read yet.
 
     Raises:
-        DatasetError: there is none, or its files are damaged.
+        DatasetError: it does not exist, or its files are damaged.
     """
     folder_of(dataset_id)
     try:
         return minari.load_dataset(dataset_id)
     except FileNotFoundError:
         missing = f"No data set '{dataset_id}' on this machine"
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # the error depends on where the file is damaged
         raise _damaged(dataset_id, error) from error
-    with warnings.catch_warnings(action="ignore"):  # on damaged ones, which are not asked for
+    with warnings.catch_warnings(action="ignore"):  # about damaged ones, which are not needed
         known = sorted(minari.list_local_datasets())
     near = difflib.get_close_matches(dataset_id, known, n=3, cutoff=0.3) or known[:3]
-    there = f"Nearest here: {', '.join(near) or 'none'}."
+    there = f"Similar local ids: {', '.join(near) or 'none'}."
     try:
         parse_dataset_id(dataset_id)
-    except (TypeError, ValueError):  # the former without a version
+    except (TypeError, ValueError):  # TypeError without a version
         raise DatasetError(
             f"{missing}. {there} An id is a name and a version, as in mujoco/hopper/medium-v0."
         ) from None
     if dataset_id.startswith("local/"):
         raise DatasetError(
-            f"{missing}. {there} Data sets of local/ are not downloaded: record it with "
-            "experiments.collect, or give another id."
+            f"{missing}. {there} Data sets in local/ cannot be downloaded: record it with "
+            "experiments.collect, or use another id."
         )
     if not download:
         raise DatasetError(
-            f"{missing}. {there} Allow its download (download=true), or record one with "
+            f"{missing}. {there} Allow the download (download=true), or record a data set with "
             "experiments.collect."
         )
     try:
         return minari.load_dataset(dataset_id, download=True)
     except Exception as error:
         raise DatasetError(
-            f"{missing}, and its download failed: {_first_line(error)}. {there} Check the id and "
-            "the network, or record one with experiments.collect."
+            f"{missing}, and the download failed: {_first_line(error)}. {there} Check the id and "
+            "the network, or record a data set with experiments.collect."
         ) from error
 
 
@@ -84,10 +84,10 @@ def _first_line(error: Exception) -> str:
 
 
 def read_episodes(dataset: minari.MinariDataset) -> Generator[Fields, None, None]:
-    """All its episodes, one by one; the file is open until they end or the generator is closed.
+    """Its episodes, one by one; the file stays open until the generator ends or is closed.
 
     Raises:
-        DatasetError: its files are damaged, which Minari does not see before.
+        DatasetError: its files are damaged, which Minari notices only here.
     """
     try:
         if dataset.storage.metadata.get("data_format") == "hdf5":
@@ -101,11 +101,11 @@ def read_episodes(dataset: minari.MinariDataset) -> Generator[Fields, None, None
 
 
 def _read_hdf5(path: Path, numbers: Iterable[int]) -> Iterator[Fields]:
-    """The episodes of those numbers from a file laid out as Minari's Dataset Standards say.
+    """The episodes with those numbers from a file in the layout of Minari's Dataset Standards.
 
-    Minari itself takes three times as long, and more where there are infos, which are not needed
-    here: a field of one episode is small, and opening it is most of the work. So this is h5py's low
-    level, and makes a numpy type only where it is not that of the episode before.
+    Minari itself takes three times as long, and longer with infos, which are not needed here: most
+    of the time goes into opening small fields. So this uses h5py's low-level interface, and
+    creates a numpy type only where it differs from that of the previous episode.
     """
     types: dict[str, tuple[h5t.TypeID, np.dtype, h5t.TypeID]] = {}
 

@@ -1,1 +1,1 @@
-"""What a user would otherwise pick, run in an environment of its own, without jax or dawm_jax."""
+"""Other implementations (PyTorch, d3rlpy), in a Python environment without jax and dawm_jax."""

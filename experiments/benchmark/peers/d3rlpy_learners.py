@@ -1,4 +1,4 @@
-"""d3rlpy's TD3+BC and IQL on random transitions in its own replay buffer, without its logging."""
+"""d3rlpy's TD3+BC and IQL on random transitions in its replay buffer, without its logging."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ import d3rlpy
 import numpy as np
 import torch
 
-LENGTH = 1_000  # steps of an episode
+EPISODE_STEPS = 1_000
 
 
-def updates(
+def learner_updates(
     name: str,
     *,
     updates: int,
@@ -20,10 +20,13 @@ def updates(
     action: int,
     device: str,
 ) -> Callable[[], None]:
-    """`updates` updates of TD3+BC or IQL, at d3rlpy's defaults but for the sizes."""
+    """A function that makes `updates` updates of "td3bc" or "iql".
+
+    All settings but the sizes are d3rlpy's defaults. `observation` and `action` are dimensions.
+    """
     rng = np.random.default_rng(0)
     steps = np.arange(transitions)
-    timeouts = (steps % LENGTH == LENGTH - 1) | (steps == transitions - 1)
+    timeouts = (steps % EPISODE_STEPS == EPISODE_STEPS - 1) | (steps == transitions - 1)
     data = d3rlpy.dataset.MDPDataset(
         observations=rng.standard_normal((transitions, observation), np.float32),
         actions=rng.uniform(-1.0, 1.0, (transitions, action)).astype(np.float32),

@@ -1,4 +1,4 @@
-"""The peers' environment: they need other versions than this project."""
+"""The Python environment of the peers, which need other package versions than this project."""
 
 import json
 import os
@@ -16,53 +16,55 @@ from experiments.system.machine import check_writable
 
 PINS = ("torch==2.13.0", "d3rlpy==2.8.1")
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
-LIST = (
+LIST_PACKAGES = (
     "import json; from importlib.metadata import distributions; "
     "print(json.dumps({d.name: d.version for d in distributions()}))"
 )
-ADVICE = "make it with python -m experiments.benchmark --setup-peers"
+ADVICE = "create the environment with python -m experiments.benchmark --setup-peers"
 
 
 def default_folder() -> Path:
-    """In the user's folder of caches."""
+    """A folder in the user's cache."""
     home = Path.home()
     caches = home / ("Library/Caches" if platform.system() == "Darwin" else ".cache")
     return Path(os.environ.get("XDG_CACHE_HOME") or caches) / "dawm_jax" / "peers"
 
 
-def python_of(folder: Path) -> Path:
-    """The interpreter of an environment."""
+def interpreter(folder: Path) -> Path:
+    """The Python interpreter of an environment."""
     return folder / "bin" / "python"
 
 
-def find(folder: Path) -> Peers:
-    """The environment in that folder.
+def find_peers(folder: Path) -> Peers:
+    """The peers in an environment; d3rlpy is optional.
 
     Raises:
-        UserError: there is none with PyTorch. d3rlpy may be missing, and is then not measured.
+        UserError: there is no environment in the folder, or PyTorch is not installed in it.
     """
-    python = python_of(folder)
-    require(python.exists(), f"--peers: there is no environment in {folder}: {ADVICE}")
-    listed = subprocess.run([python, "-c", LIST], capture_output=True, text=True)
+    python = interpreter(folder)
+    require(python.exists(), f"--peers: there is no Python environment in {folder}; {ADVICE}")
+    listed = subprocess.run([python, "-c", LIST_PACKAGES], capture_output=True, text=True)
     versions = json.loads(listed.stdout) if listed.returncode == 0 else {}
-    require("torch" in versions, f"--peers: there is no PyTorch in {folder}: {ADVICE}")
+    require("torch" in versions, f"--peers: PyTorch is not installed in {folder}; {ADVICE}")
     return Peers(folder, {name: versions[name] for name in ("torch", "d3rlpy") if name in versions})
 
 
-def set_up(folder: Path) -> None:
-    """Makes the environment, or completes it.
+def install_peers(folder: Path) -> None:
+    """Creates the environment unless it exists, and installs the peers.
 
     Raises:
-        UserError: its folder cannot be written to, or pip fails.
+        UserError: the folder is not writable, or pip fails.
     """
     check_writable(folder)
-    if not python_of(folder).exists():
+    if not interpreter(folder).exists():
         venv.create(folder, with_pip=True)
-    # On a processor the smaller wheels, where they can be reached: pip takes 2.13.0+cpu for newer.
-    smaller = ["--extra-index-url", CPU_WHEELS] if jax.default_backend() == "cpu" else []
-    pip = [python_of(folder), "-m", "pip", "install", "--retries", "1", *smaller, *PINS]
+    # On a CPU, pip prefers the smaller wheels, as 2.13.0+cpu counts as newer than 2.13.0.
+    index = ["--extra-index-url", CPU_WHEELS] if jax.default_backend() == "cpu" else []
+    python = str(interpreter(folder))
+    pip = [python, "-m", "pip", "install", "--retries", "1", *index, *PINS]
     if subprocess.run(pip, stdout=sys.stderr).returncode != 0:
         raise UserError(
-            f"pip could not install {' and '.join(PINS)} into {folder}: see above. d3rlpy is for "
-            "Python 3.9 to 3.12; --peers-env names an environment that you made yourself"
+            f"pip could not install {' and '.join(PINS)} into {folder}; its output is above. "
+            "d3rlpy needs Python 3.9 to 3.12; install both into another environment and name that "
+            "with --peers-env"
         )

@@ -1,9 +1,9 @@
-"""A peer at work in a process of its own, measured in turn with ours."""
+"""Peers at work in a process of their own, for cases that are measured in turn with dawm_jax."""
 
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import jax
 from dawm_jax.errors import UserError
 from dawm_jax.models.window_diffusion import WorldModel
 from experiments.benchmark.cases import Case
-from experiments.benchmark.peers.environment import python_of
+from experiments.benchmark.peers.environment import interpreter
 from experiments.benchmark.random_data import ACTION, OBSERVATION
 from experiments.system.machine import cores
 
@@ -22,42 +22,42 @@ MODULE = "experiments.benchmark.peers.worker"
 
 
 class Worker:
-    """A started worker. Between requests it waits for a line, and its threads are idle."""
+    """A worker process; it is idle between requests."""
 
     def __init__(self, process: subprocess.Popen[str]):
         self.process = process
 
-    def ask(self, line: str) -> dict[str, Any]:
-        """Its answer to a line.
+    def request(self, line: str) -> dict[str, Any]:
+        """Sends a line and returns the reply.
 
         Raises:
-            UserError: it failed.
+            UserError: the worker failed.
         """
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        reply = self.process.stdout.readline()
-        answer = json.loads(reply) if reply else {"error": "it ended without a word"}
-        if "error" in answer:
-            raise UserError(f"a peer's process failed: {answer['error']}")
-        return answer
+        text = self.process.stdout.readline()
+        reply = json.loads(text) if text else {"error": "it ended without a reply"}
+        if "error" in reply:
+            raise UserError(f"a peer's process failed: {reply['error']}")
+        return reply
 
-    def go(self, count: int) -> float:
-        """Does its work so many times; returns the seconds that this took."""
-        return self.ask(f"go {count}")["seconds"]
+    def work(self, count: int) -> float:
+        """Does the work `count` times and returns the seconds that takes."""
+        return self.request(f"work {count}")["seconds"]
 
 
 @contextmanager
-def started(environment: Path, job: dict[str, Any]) -> Iterator[Worker]:
+def running_worker(environment: Path, job: dict[str, Any]) -> Iterator[Worker]:
     """A worker that is ready for `job`; it ends with the block.
 
     Raises:
-        UserError: it cannot do it.
+        UserError: the worker failed to prepare the job.
     """
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [python_of(environment), "-m", MODULE],
+        [interpreter(environment), "-m", MODULE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -67,28 +67,28 @@ def started(environment: Path, job: dict[str, Any]) -> Iterator[Worker]:
     try:
         worker = Worker(process)
         device = "cpu" if jax.default_backend() == "cpu" else "cuda"
-        worker.ask(json.dumps({"threads": len(cores()), "device": device, **job}))
+        worker.request(json.dumps({"threads": len(cores()), "device": device, **job}))
         yield worker
     finally:
         process.kill()
         process.communicate()
 
 
-def peer(
+def peer_case(
     stack: ExitStack,
     environment: Path,
     by: str,
     job: dict[str, Any],
-    work: dict[str, float],
-    **costs: Any,
+    work: Mapping[str, float],
+    **details: Any,
 ) -> Case:
-    """The case of a worker that lives as long as the stack."""
-    worker = stack.enter_context(started(environment, job))
-    return Case(by=by, work=work, call=worker.go, process=worker.process.pid, **costs)
+    """A case that a worker runs; the worker ends with the stack. `details` are fields of `Case`."""
+    worker = stack.enter_context(running_worker(environment, job))
+    return Case(by=by, work=work, call=worker.work, process=worker.process.pid, **details)
 
 
 def world_model_job(model: WorldModel) -> dict[str, Any]:
-    """What a worker is told of a world model."""
+    """The part of a worker's job that describes a world model."""
     return {
         "horizon": model.horizon,
         "observation": OBSERVATION,

@@ -1,7 +1,7 @@
-"""Whether the PyTorch world model computes what ours does: the same parameters and inputs to both.
+"""Checks that the PyTorch world model computes the same function as the one in JAX.
 
-The functions are compared on a narrow and a wide random network, with and without the current state
-among the inputs, whose biases are not the zeros that training starts from.
+Both get the same parameters and inputs. A narrow and a wide random network are compared, with and
+without the current state among the inputs; their biases are not the zeros of a new network.
 """
 
 import tempfile
@@ -21,24 +21,24 @@ from dawm_jax.models.window_codec import WindowCodec
 from dawm_jax.models.window_diffusion import ModelState, WorldModel
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from dawm_jax.types import Context, Rollout
-from experiments.benchmark.peers.process import started, world_model_job
+from experiments.benchmark.peers.process import running_worker, world_model_job
 from experiments.benchmark.random_data import random_dataset
 
 BATCH = 16
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "increments, x0": {"width": 16, "observation_target": "increment", "parameterization": "x0"},
     "states, epsilon": {
-        "width": 128,  # whose convolutions are made in other ways
+        "width": 128,  # wide enough for the other convolution algorithms
         "observation_target": "absolute",
         "parameterization": "epsilon",
     },
 }
-TOLERANCE = 3e-4  # of the largest number; sampling divides by small signal rates
+TOLERANCE = 3e-4  # relative to the largest value; sampling divides by small signal rates
 
 
 @dataclass(frozen=True)
-class Question:
-    """A worker's job, and what ours computes of the same numbers."""
+class Comparison:
+    """A worker's job, and the outputs of JAX for the same parameters and inputs."""
 
     job: dict[str, Any]
     network: np.ndarray  # (B, T, C)
@@ -47,27 +47,27 @@ class Question:
     context: Context
 
     def differences(self) -> dict[str, float]:
-        """The largest difference to what the worker wrote, as a share of the largest number."""
-        with np.load(f"{self.job['file']}.theirs.npz") as stored:
+        """The largest difference to the worker's outputs, relative to the largest value."""
+        with np.load(f"{self.job['file']}.torch.npz") as stored:
             network, sample = stored["network"], stored["sample"]
-        theirs = self.codec.decode(jnp.asarray(sample), self.context)
+        rollout = self.codec.decode(jnp.asarray(sample), self.context)
         pairs = {
             "network": (self.network, network),
-            "sampled states": (self.rollout.observation, theirs.observation),
-            "sampled rewards": (self.rollout.reward, theirs.reward),
+            "sampled states": (self.rollout.observation, rollout.observation),
+            "sampled rewards": (self.rollout.reward, rollout.reward),
         }
         return {name: _difference(*map(np.asarray, pair)) for name, pair in pairs.items()}
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    return float(np.abs(ours - theirs).max() / np.abs(ours).max())
+def _difference(expected: np.ndarray, actual: np.ndarray) -> float:
+    return float(np.abs(expected - actual).max() / np.abs(expected).max())
 
 
-def ask(kind: str, folder: Path) -> Question:
-    """Writes parameters and inputs to a file in `folder`, and computes our outputs."""
+def prepare_comparison(kind: str, folder: Path) -> Comparison:
+    """Writes parameters and inputs to a file in `folder`, and computes the outputs in JAX."""
     model = WorldModel(multipliers=(1, 2, 4), **KINDS[kind])
     windows = WindowSet.of(random_dataset(200), model.horizon)
-    state = _shaken(model.init(jax.random.key(0), windows))
+    state = _perturbed(model.init(jax.random.key(0), windows))
     codec, context = state.codec, windows.at(jnp.arange(BATCH)).context
     keys = jax.random.split(jax.random.key(2), 3)
     x = jax.random.normal(keys[0], (BATCH, model.horizon, codec.width))
@@ -82,13 +82,13 @@ def ask(kind: str, folder: Path) -> Question:
         keep,
         context.action,
     )
-    # At temperature 0 a sample is a function of its context alone.
+    # At temperature 0, a sample is a function of its context.
     sampling = Sampling(sampling_steps=3, guidance_scale=1.2, temperature=0.0)
     rollout = jax.jit(model.sample, static_argnums=3)(
         state, context, jax.random.split(jax.random.key(3), BATCH), sampling
     )
-    everywhere = jnp.full_like(x, 1e9)
-    inputs = {
+    large = jnp.full_like(x, 1e9)
+    arrays = {
         "x": x,
         "step": step,
         "keep": keep.astype(jnp.float32),
@@ -96,47 +96,46 @@ def ask(kind: str, folder: Path) -> Question:
         "state": codec.state.normalize(context.observation),
         "return_to_go": context.return_to_go,
         "action": context.action,
-        "low": codec.clip(-everywhere)[0],
-        "high": codec.clip(everywhere)[0],
+        "low": codec.clip(-large)[0],
+        "high": codec.clip(large)[0],
+        **{"/".join(path): leaf for path, leaf in flatten_dict(state.params["params"]).items()},
     }
     file = folder / f"{model.observation_target}.npz"
-    arrays = {**inputs, **_named(state.params["params"])}
-    np.savez(file, **{name: np.asarray(value) for name, value in arrays.items()})
+    np.savez(
+        file, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()}
+    )
     job = {"kind": "check", "file": str(file), **world_model_job(model)}
-    return Question(job, np.asarray(network), rollout, codec, context)
+    return Comparison(job, np.asarray(network), rollout, codec, context)
 
 
-def _named(params: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The parameters by their paths; a convolution's kernel with its taps first."""
-    return {"/".join(path): np.asarray(value) for path, value in flatten_dict(params).items()}
-
-
-def _shaken(state: ModelState) -> ModelState:
+def _perturbed(state: ModelState) -> ModelState:
+    """The state with noise added to all parameters."""
     leaves, tree = jax.tree.flatten(state.params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
-    shaken = [p + 0.1 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    params = jax.tree.unflatten(tree, shaken)
+    noisy = [p + 0.1 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    params = jax.tree.unflatten(tree, noisy)
     return state.replace(params=params, ema_params=params)
 
 
-def check(environment: Path) -> dict[str, dict[str, float]]:
-    """The differences of each kind, by a worker in the peers' environment.
+def check_same_function(environment: Path) -> dict[str, dict[str, float]]:
+    """Runs PyTorch in the peers' environment and returns the differences for each kind.
 
     Raises:
-        UserError: they are larger than those of float32.
+        UserError: a difference exceeds float32 rounding.
     """
     found = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for kind in KINDS:
-            with jax.default_matmul_precision("highest"):  # a GPU's default is less than float32
-                question = ask(kind, Path(folder))
-            with started(environment, {**question.job, "device": "cpu"}) as worker:
-                worker.go(1)
-            found[kind] = question.differences()
-    worst = max(value for kind in found.values() for value in kind.values())
+            with jax.default_matmul_precision("highest"):  # GPUs default to less than float32
+                comparison = prepare_comparison(kind, Path(folder))
+            with running_worker(environment, {**comparison.job, "device": "cpu"}) as worker:
+                worker.work(1)
+            found[kind] = comparison.differences()
+    largest = max(value for differences in found.values() for value in differences.values())
     require(
-        worst < TOLERANCE,
-        f"the PyTorch world model is not the same function as ours: {found}. Bring "
-        "experiments/benchmark/peers/torch_unet.py in line with dawm_jax/networks/temporal_unet.py",
+        largest < TOLERANCE,
+        "the PyTorch world model does not compute the same function as the one in JAX: relative "
+        f"differences are {found}, at most {TOLERANCE} is expected. Adapt "
+        "experiments/benchmark/peers/torch_unet.py to dawm_jax/networks/temporal_unet.py",
     )
     return found

@@ -1,6 +1,6 @@
-"""The temporal U-Net of `dawm_jax.networks.temporal_unet` in PyTorch, channels first as is usual.
+"""The temporal U-Net of `dawm_jax.networks.temporal_unet` in PyTorch, with channels first.
 
-Modules are named as Flax names ours, so that parameters can be copied from one to the other.
+Modules have the names that Flax gives them, so that parameters can be copied.
 """
 
 import math
@@ -24,7 +24,7 @@ def mlp(*widths: int) -> nn.Module:
 
 
 class Convolution(nn.Conv1d):
-    """Zero-padded, of an odd number of taps."""
+    """A zero-padded convolution with an odd number of taps."""
 
     def __init__(self, inputs: int, features: int, taps: int, stride: int = 1):
         super().__init__(inputs, features, taps, stride=stride, padding=taps // 2)
@@ -43,7 +43,7 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolution blocks around an added embedding, and a residual path."""
+    """Two convolution blocks, an embedding added between them, and a residual path."""
 
     def __init__(self, inputs: int, features: int, embedding: int):
         super().__init__()
@@ -58,6 +58,8 @@ class ResidualBlock(nn.Module):
 
 
 class Upsample(nn.ConvTranspose1d):
+    """A transposed convolution that doubles the number of steps."""
+
     def __init__(self, channels: int):
         super().__init__(channels, channels, 4, stride=2, padding=1)
 
@@ -98,9 +100,9 @@ class TemporalUNet(nn.Module):
     def forward(
         self, x: Tensor, step: Tensor, return_to_go: Tensor, keep_return: Tensor, action: Tensor
     ) -> Tensor:
-        clock = self.MLP_0(sinusoidal_embedding(step, self.width))
-        wanted = self.MLP_1(return_to_go[:, None]) * keep_return[:, None]
-        embedding = torch.cat([clock, wanted, self.MLP_2(action)], dim=-1)
+        step_embedding = self.MLP_0(sinusoidal_embedding(step, self.width))
+        return_embedding = self.MLP_1(return_to_go[:, None]) * keep_return[:, None]
+        embedding = torch.cat([step_embedding, return_embedding, self.MLP_2(action)], dim=-1)
         blocks = iter(self.blocks)
 
         def pair(x: Tensor) -> Tensor:
@@ -129,23 +131,27 @@ def sinusoidal_embedding(position: Tensor, width: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def copy_parameters(network: TemporalUNet, ours: Mapping[str, np.ndarray]) -> None:
-    """Gives `network` the parameters of ours, named "ResidualBlock_0/Dense_0/kernel" and so on."""
-    theirs = dict(network.named_parameters())
-    for name, value in ours.items():
+def copy_parameters(network: TemporalUNet, flax_params: Mapping[str, np.ndarray]) -> None:
+    """Sets the parameters of `network` to those of Flax, by path: "ResidualBlock_0/Dense_0/kernel".
+
+    Raises:
+        ValueError: `flax_params` lacks some of the network's parameters.
+    """
+    missing = dict(network.named_parameters())
+    for name, value in flax_params.items():
         *path, kind = name.split("/")
         module = network.get_submodule(".".join(path))
-        parameter = theirs.pop(".".join([*path, "bias" if kind == "bias" else "weight"]))
+        parameter = missing.pop(".".join([*path, "bias" if kind == "bias" else "weight"]))
         if kind == "kernel":
             value = _kernel(module, value)
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
-    if theirs:
-        raise ValueError(f"no value was given for {', '.join(theirs)}")
+    if missing:
+        raise ValueError(f"flax_params has no value for {', '.join(missing)}")
 
 
 def _kernel(module: nn.Module, value: np.ndarray) -> np.ndarray:
-    """(..., inputs, outputs), taps first, as `module` has it."""
+    """A Flax kernel, (inputs, outputs) or (taps, inputs, outputs), in the layout of `module`."""
     if isinstance(module, nn.ConvTranspose1d):
         return value.transpose(1, 2, 0)
     if isinstance(module, nn.Conv1d):

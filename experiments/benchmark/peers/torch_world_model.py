@@ -1,6 +1,6 @@
-"""Sampling from and training the PyTorch U-Net, by the algorithms of the JAX world model.
+"""Sampling from and training the PyTorch U-Net, with the algorithms of the JAX world model.
 
-All in the normalized channels of a window, observations first: normalizers are left out.
+Everything is in the normalized channels of a window, observations first; there are no normalizers.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from experiments.benchmark.peers.torch_unet import TemporalUNet, copy_parameters
 
-WINDOWS = 100_000  # to draw batches from
+WINDOWS = 100_000  # in the data that batches are drawn from
 
 
 def signal_rate(steps: int) -> Tensor:
@@ -24,7 +24,7 @@ def signal_rate(steps: int) -> Tensor:
 
 
 class WorldModel(nn.Module):
-    """A network, and the diffusion around it."""
+    """The diffusion of windows, and its network."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class WorldModel(nn.Module):
         state_input: bool,
         diffusion_steps: int,
         device: str,
-        **of_training: Any,
+        **_: Any,  # settings of training
     ):
         super().__init__()
         self.horizon, self.observation = horizon, observation
@@ -49,7 +49,7 @@ class WorldModel(nn.Module):
         self.network = TemporalUNet(inputs, self.channels, action, width, multipliers).to(device)
 
     def predict(self, x: Tensor, step: Tensor, keep: Tensor, context: dict[str, Tensor]) -> Tensor:
-        """The network's output for (B, channels, T), the known state held fixed."""
+        """The network's output for x (B, channels, T), its first state set to the known one."""
         x = x.clone()
         x[:, : self.observation, 0] = context["known"]
         if self.state_input:
@@ -67,22 +67,22 @@ class WorldModel(nn.Module):
         low: Tensor | float = -5.0,
         high: Tensor | float = 5.0,
     ) -> Tensor:
-        """Windows (B, channels, T) by strided ancestral sampling with guidance."""
+        """Windows (B, channels, T), by strided ancestral sampling with classifier-free guidance."""
         batch = len(context["known"])
         last = len(self.rates) - 1
         visited = [last]
         if sampling_steps > 1:
             visited = (np.linspace(0, last - 1, sampling_steps).round() + 1).astype(int).tolist()
         shape = (batch, self.channels, self.horizon)
-        seen = torch.ones(batch, device=self.device)
+        keep = torch.ones(batch, device=self.device)
         x = temperature * torch.randn(shape, device=self.device)
         for now, before in zip(reversed(visited), [*reversed(visited[:-1]), 0], strict=True):
             a, b = self.rates[now].item(), self.rates[before].item()
             step = torch.full((batch,), float(now), device=self.device)
-            out = self.predict(x, step, seen, context)
+            out = self.predict(x, step, keep, context)
             if guidance_scale != 1.0:
-                unseen = self.predict(x, step, torch.zeros_like(seen), context)
-                out = guidance_scale * out + (1.0 - guidance_scale) * unseen
+                unconditional = self.predict(x, step, torch.zeros_like(keep), context)
+                out = guidance_scale * out + (1.0 - guidance_scale) * unconditional
             x0 = (x - (1.0 - a) ** 0.5 * out) / a**0.5 if self.predicts_noise else out
             x0 = x0.clamp(low, high)
             alpha = a / b
@@ -92,7 +92,7 @@ class WorldModel(nn.Module):
         return x
 
     def loss(self, x0: Tensor, keep: Tensor, context: dict[str, Tensor]) -> Tensor:
-        """Squared error of the prediction, but for the known state."""
+        """Mean squared error of the prediction, without the known state."""
         step = torch.randint(1, len(self.rates), (len(x0),), device=self.device)
         rate = self.rates.to(self.device, torch.float32)[step][:, None, None]
         noise = torch.randn_like(x0)
@@ -116,7 +116,7 @@ def _context(model: WorldModel, batch: int, action: int) -> dict[str, Tensor]:
     }
 
 
-def _wait(device: str) -> None:
+def _synchronize(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -128,13 +128,13 @@ def sample(
     temperature: float,
     **job: Any,
 ) -> Callable[[], None]:
-    """Draws `batch_size` windows."""
+    """A function that samples `batch_size` windows."""
     model = WorldModel(**job)
     context = _context(model, batch_size, job["action"])
 
     def work() -> None:
         model.sample(context, sampling_steps, guidance_scale, temperature)
-        _wait(model.device)
+        _synchronize(model.device)
 
     return work
 
@@ -148,7 +148,7 @@ def train(
     ema_every: int,
     **job: Any,
 ) -> Callable[[], None]:
-    """`steps` steps of Adam on random windows, and the moving average of the parameters."""
+    """A function that takes `steps` steps of Adam and updates the moving average of parameters."""
     model = WorldModel(**job)
     average = [parameter.detach().clone() for parameter in model.network.parameters()]
     optimizer = torch.optim.Adam(model.network.parameters(), lr=learning_rate)
@@ -169,15 +169,15 @@ def train(
             if done % ema_every == 0:
                 parameters = [parameter.detach() for parameter in model.network.parameters()]
                 torch._foreach_lerp_(average, parameters, 1.0 - ema_decay)
-        _wait(model.device)
+        _synchronize(model.device)
 
     return work
 
 
 def check(file: str, **job: Any) -> Callable[[], None]:
-    """Computes, with the parameters and inputs in an .npz file, what ours computed of them.
+    """A function that evaluates the model with the parameters and inputs in an .npz file.
 
-    It adds .theirs.npz beside it: "network" (B, T, C), and "sample" (B, T, C) at temperature 0.
+    It writes <file>.torch.npz: "network" (B, T, C), and "sample" (B, T, C) at temperature 0.
     """
     with np.load(file) as stored:
         arrays = {name: torch.from_numpy(stored[name]) for name in stored}
@@ -192,6 +192,6 @@ def check(file: str, **job: Any) -> Callable[[], None]:
         with torch.no_grad():
             out = model.predict(arrays["x"].mT, arrays["step"], arrays["keep"], context)
         drawn = model.sample(context, 3, 1.2, 0.0, low, high)
-        np.savez(f"{file}.theirs.npz", network=out.mT.numpy(), sample=drawn.mT.numpy())
+        np.savez(f"{file}.torch.npz", network=out.mT.numpy(), sample=drawn.mT.numpy())
 
     return work

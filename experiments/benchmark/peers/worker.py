@@ -1,7 +1,7 @@
-"""A process that does a peer's work when it is told to. It runs in the peers' environment.
+"""A process that does a peer's work on request. It runs in the peers' environment.
 
-The first line of its input is the job, in JSON; each "go N" after it asks for the work N times. An
-answer is a line of JSON.
+The first line of its input is the job, in JSON; each line "work N" after it requests the work N
+times. Each reply is a line of JSON.
 """
 
 import json
@@ -12,41 +12,41 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 
-def make(kind: str, **job: Any) -> Callable[[], None]:
-    """The work of a kind, to be called again and again; it returns when it is done."""
+def create_work(kind: str, **job: Any) -> Callable[[], None]:
+    """A function that does the work of a kind once and returns when it is done."""
     if kind in ("td3bc", "iql"):
-        from experiments.benchmark.peers.d3rlpy_learners import updates
+        from experiments.benchmark.peers.d3rlpy_learners import learner_updates
 
-        return updates(kind, **job)
+        return learner_updates(kind, **job)
     from experiments.benchmark.peers import torch_world_model
 
     return getattr(torch_world_model, kind)(**job)
 
 
-def serve(lines: TextIO, answers: TextIO) -> None:
-    """Answers until the input ends."""
+def serve(requests: TextIO, replies: TextIO) -> None:
+    """Replies to requests until the input ends."""
 
-    def answer(value: dict[str, Any]) -> None:
-        answers.write(json.dumps(value) + "\n")
-        answers.flush()
+    def reply(value: dict[str, Any]) -> None:
+        replies.write(json.dumps(value) + "\n")
+        replies.flush()
 
     try:
-        job = json.loads(lines.readline())
+        job = json.loads(requests.readline())
         import torch
 
         torch.set_num_threads(job.pop("threads"))
-        work = make(**job)
-        answer({"ready": torch.__version__})
-        for line in lines:
+        work = create_work(**job)
+        reply({"ready": torch.__version__})
+        for line in requests:
             started = time.perf_counter()
             for _ in range(int(line.split()[1])):
                 work()
-            answer({"seconds": time.perf_counter() - started})
+            reply({"seconds": time.perf_counter() - started})
     except Exception as error:
-        answer({"error": f"{type(error).__name__}: {error}"})
+        reply({"error": f"{type(error).__name__}: {error}"})
 
 
 if __name__ == "__main__":
     channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries goes to stderr
     serve(sys.stdin, channel)

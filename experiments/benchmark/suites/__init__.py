@@ -1,4 +1,4 @@
-"""The suites, by name: each makes groups of cases, small ones first."""
+"""The suites by name; each yields groups of cases, small ones first."""
 
 from collections.abc import Callable
 

@@ -1,9 +1,8 @@
-"""A Minari data set in HDF5: to the device, once and again; its index; the transfer alone."""
+"""Minari data in HDF5: the first and the second load, indexing, transfer to the device."""
 
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,83 +13,82 @@ import numpy as np
 import dawm_jax
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.types import Dataset
-from experiments.benchmark.cases import FIRST_LOAD, OURS, SECOND_LOAD, Case, Group, Groups, blocking
+from experiments.benchmark.cases import (
+    DAWM_JAX,
+    FIRST_LOAD,
+    SECOND_LOAD,
+    Case,
+    Group,
+    Groups,
+    timed,
+)
 from experiments.benchmark.random_data import DATASET, environment, write_random_dataset
-from experiments.benchmark.roof import roofs
+from experiments.benchmark.roofline import rooflines
 from experiments.benchmark.scope import Options
 
 HORIZON = 8
 
 
 def groups(options: Options) -> Groups:
-    """One for each number of episodes."""
+    """One group for each number of episodes."""
     transitions = options.scope.transitions
     for episodes in options.scope.episodes:
         settings = {"transitions": transitions, "episodes": episodes}
-        yield Group(
-            "data",
-            "data",
-            settings,
-            partial(_prepare, transitions, episodes, options),
-            compared=False,
-        )
+        prepare = partial(_cases, transitions, episodes, options)
+        yield Group("data", "data", settings, prepare, compared=False)
 
 
-def _prepare(transitions: int, episodes: int, options: Options, stack: ExitStack) -> list[Case]:
+def _cases(transitions: int, episodes: int, options: Options, stack: ExitStack) -> list[Case]:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
     first, second = load_cases(folder, transitions, episodes)
     dataset = _load(folder / "again")
     host = jax.device_get(dataset.episodes)
     size = float(sum(leaf.nbytes for leaf in jax.tree.leaves(host)))
     index = Case(
-        by=OURS,
+        by=DAWM_JAX,
         work={"transitions": transitions},
-        call=blocking(lambda: (WindowSet.of(dataset, HORIZON), to_transitions(dataset))),
+        call=timed(lambda: (WindowSet.of(dataset, HORIZON), to_transitions(dataset))),
         settings={"what": "index: windows and transitions"},
     )
     transfer = Case(
-        by=OURS,
+        by=DAWM_JAX,
         work={"transitions": transitions, "bytes": size},
-        call=blocking(lambda: jax.device_put(jax.tree.map(np.copy, host))),
+        call=timed(lambda: jax.device_put(jax.tree.map(np.copy, host))),
         settings={"what": "transfer: a copy on the host, then to the device"},
-        moved=2 * size,
+        traffic=2 * size,
     )
-    return [second, first, index, transfer, *roofs(options.scope, copy=True)]
+    return [second, first, index, transfer, *rooflines(options.scope, copy=True)]
 
 
 def load_cases(folder: Path, transitions: int, episodes: int) -> tuple[Case, Case]:
-    """`dawm_jax.load` of a copy that it never saw, and of one that it loaded before.
+    """`dawm_jax.load` of a new copy of a data set, and of one that was loaded before.
 
-    The files of both are in the system's cache of files.
+    The files of both are in the operating system's page cache.
     """
-    pristine = folder / "pristine"
-    write_random_dataset(pristine, transitions, episodes)
-    shutil.copytree(pristine, folder / "again")
+    original = folder / "original"
+    write_random_dataset(original, transitions, episodes)
+    shutil.copytree(original, folder / "again")
     _load(folder / "again")
 
     def load_copy(count: int) -> float:
         seconds = 0.0
         for _ in range(count):
-            with tempfile.TemporaryDirectory(dir=folder) as fresh:
-                root = Path(fresh) / "datasets"
-                shutil.copytree(pristine, root)
-                seconds += _timed(partial(_load, root))
+            with tempfile.TemporaryDirectory(dir=folder) as parent:
+                root = Path(parent) / "datasets"
+                shutil.copytree(original, root)
+                started = time.perf_counter()
+                _load(root)
+                seconds += time.perf_counter() - started
         return seconds
 
     work = {"transitions": transitions}
-    first = Case(OURS, work, load_copy, {"what": FIRST_LOAD}, warm_up=False)
-    again = blocking(partial(_load, folder / "again"))
-    return first, Case(OURS, work, again, {"what": SECOND_LOAD})
-
-
-def _timed(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
+    first = Case(DAWM_JAX, work, load_copy, {"what": FIRST_LOAD}, warm_up=False)
+    again = timed(partial(_load, folder / "again"))
+    return first, Case(DAWM_JAX, work, again, {"what": SECOND_LOAD})
 
 
 def _load(root: Path) -> Dataset:
-    """The data set in that folder, once it is on the device; caches go beside it."""
+    """Loads the data set below `root` onto the device; its cache is next to `root`."""
     with environment(MINARI_DATASETS_PATH=str(root), XDG_CACHE_HOME=str(root.parent / "cache")):
         dataset = dawm_jax.load(DATASET)
     jax.block_until_ready(dataset.episodes)

@@ -1,4 +1,4 @@
-"""A whole run by `experiments.main`, in a process of its own, with and without cached programs."""
+"""A whole run of `experiments.main` in a process of its own, compilation cache empty or warm."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from dawm_jax.errors import UserError
-from experiments.benchmark.cases import FIRST_STEP, OURS, Case, Group, Groups
+from experiments.benchmark.cases import DAWM_JAX, FIRST_STEP, Call, Case, Group, Groups
 from experiments.benchmark.random_data import environment
 from experiments.benchmark.scope import Options
 from experiments.simulation.recording import collect
@@ -23,56 +23,56 @@ CONFIG = "experiments/configs/quickstart.py"
 
 
 def groups(options: Options) -> Groups:
-    """One: a run with an empty compilation cache, and one with that which the former leaves."""
-    yield Group("pipeline", "quickstart, shortened", {}, partial(_prepare, options), compared=False)
+    """One group: a run with an empty compilation cache, then one with the cache it leaves."""
+    yield Group("pipeline", "quickstart, shortened", {}, partial(_cases, options), compared=False)
 
 
-def _prepare(options: Options, stack: ExitStack) -> list[Case]:
+def _cases(options: Options, stack: ExitStack) -> list[Case]:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
     datasets, cache = folder / "datasets", folder / "xla"
     with environment(MINARI_DATASETS_PATH=str(datasets)):
         datasets.mkdir()
-        collect("Hopper-v5", "medium", options.scope.collected)
-    settings = [f"--config.collect_steps={options.scope.collected}"]
-    settings += [f"--config.{name}={value}" for name, value in options.scope.run.items()]
+        collect("Hopper-v5", "medium", options.scope.recorded_steps)
+    settings = [f"--config.collect_steps={options.scope.recorded_steps}"]
+    settings += [f"--config.{name}={value}" for name, value in options.scope.run_settings.items()]
 
-    def run(emptied: bool) -> dict[str, float]:
-        if emptied:
+    def run(empty_cache: bool) -> dict[str, float]:
+        if empty_cache:
             shutil.rmtree(cache, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=folder) as fresh:
-            return timed_run(settings, datasets, Path(fresh) / "run", cache)
+        with tempfile.TemporaryDirectory(dir=folder) as parent:
+            return timed_run(settings, datasets, Path(parent) / "run", cache)
 
-    return [*_cases("cold", partial(run, True)), *_cases("warm", partial(run, False))]
+    return [*_run_cases("cold", partial(run, True)), *_run_cases("warm", partial(run, False))]
 
 
-def _cases(cache: str, run: Callable[[], dict[str, float]]) -> list[Case]:
-    """A whole run, and parts of that same run, which are measured right after it."""
+def _run_cases(cache: str, run: Callable[[], dict[str, float]]) -> list[Case]:
+    """A whole run, and parts of that same run, which are reported right after it."""
     last: dict[str, float] = {}
 
     def whole(count: int) -> float:
         last.update(run())
         return last["whole"]
 
-    def case(what: str, call: Callable[[int], float], part_of: Case | None = None) -> Case:
+    def case(what: str, call: Call, part_of: Case | None = None) -> Case:
         settings = {"what": what, "compilation cache": cache}
-        return Case(OURS, {"runs": 1}, call, settings, warm_up=False, part_of=part_of)
+        return Case(DAWM_JAX, {"runs": 1}, call, settings, warm_up=False, part_of=part_of)
 
-    all_of_it = case("whole run", whole)
+    whole_run = case("whole run", whole)
     return [
-        all_of_it,
-        case(FIRST_STEP, lambda count: last["first step"], all_of_it),
-        case("lowering and compiling", lambda count: last["compiling"], all_of_it),
+        whole_run,
+        case(FIRST_STEP, lambda count: last["first step"], whole_run),
+        case("lowering and compiling", lambda count: last["compiling"], whole_run),
     ]
 
 
 def timed_run(settings: list[str], datasets: Path, workdir: Path, cache: Path) -> dict[str, float]:
-    """Seconds of a run: as a whole, to the end of its first compiled training steps, compiling.
+    """The seconds of a run: "whole", to its "first step" of training, and "compiling".
 
     Raises:
-        UserError: it failed; the message is the end of what it printed.
+        UserError: the run failed; the message contains the end of its output.
     """
-    told = workdir.with_name("told.json")
-    command = [sys.executable, "-m", "experiments.benchmark.timed_main", str(told)]
+    times_file = workdir.with_name("times.json")
+    command = [sys.executable, "-m", "experiments.benchmark.timed_main", str(times_file)]
     variables = {
         "MINARI_DATASETS_PATH": str(datasets),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
@@ -90,10 +90,13 @@ def timed_run(settings: list[str], datasets: Path, workdir: Path, cache: Path) -
         )
     whole = time.time() - started
     if process.returncode != 0:
-        raise UserError(f"experiments.main failed in the benchmark: {log.read_text()[-1000:]}")
-    facts = json.loads(told.read_text())
+        raise UserError(
+            f"experiments.main failed with status {process.returncode}; its output ends with:\n"
+            f"{log.read_text()[-1000:]}"
+        )
+    times = json.loads(times_file.read_text())
     return {
         "whole": whole,
-        "first step": facts["first step"] - started,
-        "compiling": facts["compiling"],
+        "first step": times["first step"] - started,
+        "compiling": times["compiling"],
     }

@@ -1,4 +1,4 @@
-"""Windows imagined per second, alone and as whole synthetic transitions."""
+"""Windows sampled per second, and whole synthetic transitions per second."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,75 +9,90 @@ from typing import Any
 
 import jax
 
+from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.diffusion.samplers import Sampling
-from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.window_diffusion import ModelState, WorldModel
+from dawm_jax.sources import DAWM
 from dawm_jax.sources.generate import Synthesis, synthesize_parts
 from dawm_jax.training.devices import DATA, SEED, Split, device_mesh, place
 from dawm_jax.types import Dataset, Transition
 from experiments.benchmark import flops, sizes
-from experiments.benchmark.cases import OURS, TORCH, Case, Group, Groups, blocking
-from experiments.benchmark.peers.process import peer, world_model_job
+from experiments.benchmark.cases import DAWM_JAX, TORCH, Case, Group, Groups, timed
+from experiments.benchmark.peers.process import peer_case, world_model_job
 from experiments.benchmark.random_data import (
     ACTION,
     OBSERVATION,
     random_contexts,
     random_dataset,
 )
-from experiments.benchmark.roof import roofs
+from experiments.benchmark.roofline import rooflines
 from experiments.benchmark.scope import Options
-from experiments.benchmark.suites.models import fitted
+from experiments.benchmark.sizes import LOW_PRECISION
+from experiments.benchmark.suites.models import untrained_world_model
 
-STEPS, GUIDANCE = 3, 1.2  # DWM's
-PLAIN = 1.0  # a guidance scale that needs no unconditional prediction
+STEPS, GUIDANCE = 3, 1.2  # of DWM (Ding et al. 2024)
+NO_GUIDANCE = 1.0  # the scale that needs no unconditional prediction
+TEMPERATURE = 0.5
+
+WriteParts = Callable[[Iterator[tuple[int, Transition]], Dataset], None]
 
 
 def groups(options: Options) -> Groups:
-    """For each size: batch sizes beside the peer, ways to sample, and whole transitions."""
+    """For each size: batch sizes with the peer, settings of the sampler, whole transitions."""
+    batches = options.scope.sampling_batches
+    middle, largest = batches[len(batches) // 2], batches[-1]
     for size in options.sizes:
-        for batch in options.scope.sampled:
+        for batch in batches:
             settings = {
                 "size": size,
                 "batch_size": batch,
                 "sampling_steps": STEPS,
                 "guidance_scale": GUIDANCE,
             }
-            yield Group("sampling", "sample", settings, partial(_batch, size, batch, options))
-        middle = options.scope.sampled[len(options.scope.sampled) // 2]
+            prepare = partial(_batch_cases, size, batch, options)
+            yield Group("sampling", "sample", settings, prepare)
         settings = {"size": size, "batch_size": middle}
-        yield Group("sampling", "ways to sample", settings, partial(_ways, size, middle, options))
-        largest = options.scope.sampled[-1]
+        prepare = partial(_sampler_cases, size, middle, options)
+        yield Group("sampling", "ways to sample", settings, prepare)
         settings = {"size": size, "chunk": largest}
-        prepare = partial(_synthesis, size, largest, options)
+        prepare = partial(_synthesis_cases, size, largest, options)
         yield Group("sampling", "synthesize", settings, prepare)
 
 
-def _batch(size: str, batch: int, options: Options, stack: ExitStack) -> list[Case]:
+def _batch_cases(size: str, batch: int, options: Options, stack: ExitStack) -> list[Case]:
     model = sizes.world_model(size)
-    _, state = fitted(size, options.scope.transitions)
-    ours = sample_case(model, state, batch, Sampling(sampling_steps=STEPS, guidance_scale=GUIDANCE))
-    cases, dtypes = [ours], ["float32"]
+    _, state = untrained_world_model(size, options.scope.transitions)
+    sampling = Sampling(sampling_steps=STEPS, guidance_scale=GUIDANCE, temperature=TEMPERATURE)
+    first = sample_case(model, state, batch, sampling)
+    cases = [first]
     if options.peers:
-        job = {"kind": "sample", "batch_size": batch, "sampling_steps": STEPS}
-        job |= {"guidance_scale": GUIDANCE, "temperature": 0.5, **world_model_job(model)}
-        cases.append(peer(stack, options.peers.folder, TORCH, job, ours.work, flops=ours.flops))
-    for precision in sizes.precisions(model):
-        cases.append(sample_case(replace(model, **precision), state, batch, Sampling(), precision))
-        dtypes += precision.values()
-    return cases + roofs(options.scope, *dtypes)
+        job = {
+            "kind": "sample",
+            "batch_size": batch,
+            "sampling_steps": STEPS,
+            "guidance_scale": GUIDANCE,
+            "temperature": TEMPERATURE,
+            **world_model_job(model),
+        }
+        folder = options.peers.folder
+        cases.append(peer_case(stack, folder, TORCH, job, first.work, flops=first.flops))
+    low = replace(model, compute_dtype=LOW_PRECISION)
+    settings = {"compute_dtype": LOW_PRECISION}
+    cases.append(sample_case(low, state, batch, sampling, settings))
+    return cases + rooflines(options.scope, model.compute_dtype, LOW_PRECISION)
 
 
-def _ways(size: str, batch: int, options: Options, stack: ExitStack) -> list[Case]:
+def _sampler_cases(size: str, batch: int, options: Options, stack: ExitStack) -> list[Case]:
     model = sizes.world_model(size)
-    _, state = fitted(size, options.scope.transitions)
+    _, state = untrained_world_model(size, options.scope.transitions)
     cases = []
-    for guidance in (GUIDANCE, PLAIN):
+    for guidance in (GUIDANCE, NO_GUIDANCE):
         for steps in options.scope.sampling_steps:
             sampling = Sampling(sampling_steps=steps, guidance_scale=guidance)
             settings = {"sampling_steps": steps, "guidance_scale": guidance}
             cases.append(sample_case(model, state, batch, sampling, settings))
-    return cases + roofs(options.scope, "float32")
+    return cases + rooflines(options.scope, model.compute_dtype)
 
 
 def sample_case(
@@ -87,68 +102,72 @@ def sample_case(
     sampling: Sampling,
     settings: dict[str, Any] | None = None,
 ) -> Case:
-    """Ours: `batch` windows from as many contexts that are on the devices."""
+    """Samples `batch` windows from as many contexts, which are on the devices."""
     mesh = device_mesh()
     state = place(state, mesh)
     context, keys = place(random_contexts(batch), mesh, Split((SEED, DATA)))
     sample = jax.jit(model.sample, static_argnums=3)
-    passes = sampling.sampling_steps * (1 if sampling.guidance_scale == PLAIN else 2)
-    one = flops.forward(sizes.unet_layers(model, OBSERVATION, ACTION))
-    settings = settings or {}
+    passes = sampling.sampling_steps * (1 if sampling.guidance_scale == NO_GUIDANCE else 2)
+    flops_per_pass = flops.forward(sizes.unet_layers(model, OBSERVATION, ACTION))
     return Case(
-        by=OURS,
+        by=DAWM_JAX,
         work={"windows": batch, "transitions": batch * (model.horizon - 1)},
-        call=blocking(lambda: sample(state, context, keys, sampling)),
-        settings=settings,
-        flops=batch * passes * one,
-        dtype=settings.get(sizes.PRECISION, "float32"),
+        call=timed(lambda: sample(state, context, keys, sampling)),
+        settings=settings or {},
+        flops=batch * passes * flops_per_pass,
+        dtype=model.compute_dtype,
     )
 
 
-def _synthesis(size: str, batch: int, options: Options, stack: ExitStack) -> list[Case]:
-    model, inverse = sizes.world_model(size), sizes.components(size).inverse_dynamics
-    _, state = fitted(size, options.scope.transitions)
-    windows = -(-options.scope.synthesized // (model.horizon - 1))
-    whole = -(-windows // min(batch, windows)) * min(batch, windows)  # chunks, no rest
-    amount = whole * (model.horizon - 1)
-    case = synthesis_case(model, state, inverse, amount, batch, options.scope.transitions)
-    return [case, *roofs(options.scope, "float32")]
+def _synthesis_cases(size: str, chunk: int, options: Options, stack: ExitStack) -> list[Case]:
+    source = sizes.source(size)
+    _, state = untrained_world_model(size, options.scope.transitions)
+    windows = source.units(options.scope.synthetic_transitions)
+    chunk = min(chunk, windows)
+    whole_chunks = -(-windows // chunk) * chunk
+    amount = whole_chunks * source.steps
+    case = synthesis_case(source, state, amount, chunk, options.scope.transitions)
+    return [case, *rooflines(options.scope, source.world_model.compute_dtype)]
 
 
 def synthesis_case(
-    model: WorldModel,
+    source: DAWM,
     state: ModelState,
-    inverse: InverseDynamics,
     amount: int,
-    batch: int,
+    chunk: int,
     transitions: int,
     settings: dict[str, Any] | None = None,
-    keep: Callable[[Iterator[tuple[int, Transition]], Dataset], None] | None = None,
+    write: WriteParts | None = None,
 ) -> Case:
-    """Ours: `amount` transitions, actions inferred, on the host.
+    """Generates `amount` transitions with inferred actions, and fetches them to the host.
 
-    There `keep` is given the parts, with the numbers that they end at; else each is dropped.
+    Args:
+        chunk: windows per call.
+        transitions: the size of the recorded data.
+        write: receives the parts, each with the number of units so far (default: they are dropped).
     """
     dataset = random_dataset(transitions)
-    inferred = inverse.init(jax.random.key(3), to_transitions(dataset))
-    made, mesh = Synthesis(transitions=amount, chunk=batch), device_mesh()
+    inverse = source.inverse_dynamics
+    inverse_state = inverse.init(jax.random.key(3), TransitionSet(to_transitions(dataset)))
+    states = {"world_model": state, "inverse_dynamics": inverse_state}
+    synthesis, mesh = Synthesis(transitions=amount, chunk=chunk), device_mesh()
     key = jax.random.key(4)
 
     def synthesize() -> None:
-        parts = synthesize_parts(model, state, inverse, inferred, dataset, made, key, mesh=mesh)
-        if keep:
-            keep(parts, dataset)
+        parts = synthesize_parts(source, states, dataset, synthesis, key, mesh=mesh)
+        if write:
+            write(parts, dataset)
         else:
             deque(parts, maxlen=0)
 
-    windows = made.windows(model.horizon)
-    passes = 2 * made.sampling_steps
-    one = flops.forward(sizes.unet_layers(model, OBSERVATION, ACTION))
-    pairs = flops.forward(sizes.inverse_dynamics_layers(inverse.hidden, OBSERVATION, ACTION))
+    windows = source.units(amount)
+    passes = 2 * source.sampling.sampling_steps
+    flops_per_pass = flops.forward(sizes.unet_layers(source.world_model, OBSERVATION, ACTION))
+    layers = sizes.inverse_dynamics_layers(inverse.hidden, OBSERVATION, ACTION)
     return Case(
-        by=OURS,
+        by=DAWM_JAX,
         work={"transitions": amount, "windows": windows},
-        call=blocking(synthesize),
+        call=timed(synthesize),
         settings=settings or {},
-        flops=windows * passes * one + amount * pairs,
+        flops=windows * passes * flops_per_pass + amount * flops.forward(layers),
     )

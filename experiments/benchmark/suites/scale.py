@@ -1,4 +1,4 @@
-"""How cost grows with what is made, read, trained and computed on: points for fitted exponents."""
+"""How the cost grows with the amounts of data, seeds and devices: points for fitted exponents."""
 
 import tempfile
 from collections.abc import Callable, Iterable
@@ -15,110 +15,105 @@ from dawm_jax.models.window_diffusion import ModelState, WorldModel
 from dawm_jax.training.devices import DATA, SEED, Mesh, Split, place
 from dawm_jax.types import Dataset, Transition
 from experiments.benchmark import sizes
-from experiments.benchmark.cases import OURS, Case, Group, Groups, blocking
+from experiments.benchmark.cases import DAWM_JAX, Case, Group, Groups, timed
 from experiments.benchmark.random_data import random_contexts, random_dataset
 from experiments.benchmark.scope import Options
 from experiments.benchmark.suites.data import load_cases
 from experiments.benchmark.suites.learners import learner_case
 from experiments.benchmark.suites.sampling import sample_case, synthesis_case
-from experiments.store import files
-from experiments.store import transitions as pool
+from experiments.store import files, transitions
 
-NARROW = "tiny"  # so that many transitions take little time
-ROWS = 10_000  # of random data that models are made for, at most
+NARROW = "tiny"  # a network so small that many transitions take little time
+MAX_ROWS = 10_000  # of the random data to which the models' normalizers are fitted
+
+Point = Callable[[int, ExitStack], Case]  # the case for one value of a quantity
 
 
 def groups(options: Options) -> Groups:
-    """One for each quantity that grows; its points are measured in turn."""
+    """One group for each quantity; its points are measured in turn."""
     scope = options.scope
     devices = [2**k for k in range(len(jax.devices()).bit_length())]
-    sweeps: dict[str, tuple[Callable[[int, ExitStack], Case], Iterable[int]]] = {
-        "data": (_load, scope.scale_data),
-        "seeds": (partial(_seeds, options), scope.scale_seeds),
-        "window length": (partial(_sample, options, "horizon"), scope.scale_horizons),
-        "width": (partial(_sample, options, "width"), scope.scale_widths),
-        "devices": (partial(_devices, options), devices if len(devices) > 1 else []),
-        "transitions": (partial(_transitions, options), scope.scale_transitions),
+    quantities: dict[str, tuple[Point, Iterable[int]]] = {
+        "data": (_load_case, scope.scale_data),
+        "seeds": (partial(_seeds_case, options), scope.scale_seeds),
+        "window length": (partial(_sample_case, options, "horizon"), scope.scale_horizons),
+        "width": (partial(_sample_case, options, "width"), scope.scale_widths),
+        "devices": (partial(_devices_case, options), devices if len(devices) > 1 else []),
+        "transitions": (partial(_transitions_case, options), scope.scale_transitions),
     }
-    for name, (make, points) in sweeps.items():
-        if points:
-            yield Group("scale", name, {}, partial(_prepare, make, points), compared=False)
+    for name, (point, values) in quantities.items():
+        if values:
+            yield Group("scale", name, {}, partial(_cases, point, values), compared=False)
 
 
 def exponent(points: Iterable[tuple[float, float]]) -> float:
-    """e of seconds = c size^e, by least squares of logarithms."""
+    """The e of seconds = c size^e, by least squares on logarithms, from pairs (size, seconds)."""
     size, seconds = np.log(np.array(list(points))).T
     return float(np.polyfit(size, seconds, 1)[0])
 
 
-def _prepare(
-    make: Callable[[int, ExitStack], Case], points: Iterable[int], stack: ExitStack
-) -> list[Case]:
-    return [make(point, stack) for point in points]
+def _cases(point: Point, values: Iterable[int], stack: ExitStack) -> list[Case]:
+    return [point(value, stack) for value in values]
 
 
-def _load(transitions: int, stack: ExitStack) -> Case:
-    """`dawm_jax.load` for the first time, of episodes of 1,000 steps."""
+def _load_case(count: int, stack: ExitStack) -> Case:
+    """`dawm_jax.load` of `count` transitions in episodes of 1,000 steps, for the first time."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
-    first, _ = load_cases(folder, transitions, max(1, transitions // 1_000))
-    return Case(OURS, first.work, first.call, {"data": transitions}, warm_up=False)
+    first, _ = load_cases(folder, count, max(1, count // 1_000))
+    return Case(DAWM_JAX, first.work, first.call, {"data": count}, warm_up=False)
 
 
-def _seeds(options: Options, seeds: int, stack: ExitStack) -> Case:
+def _seeds_case(options: Options, seeds: int, stack: ExitStack) -> Case:
     scope = options.scope
-    updates = scope.least_updates
-    return learner_case("td3bc", scope.hidden, scope.transitions, seeds, updates)
+    return learner_case("td3bc", scope.hidden, scope.transitions, seeds, scope.min_updates)
 
 
 def _rows(options: Options) -> int:
-    return min(ROWS, options.scope.transitions)
+    return min(MAX_ROWS, options.scope.transitions)
 
 
-def _started(model: WorldModel, options: Options) -> ModelState:
+def _initial_state(model: WorldModel, options: Options) -> ModelState:
     windows = WindowSet.of(random_dataset(_rows(options)), model.horizon)
     return model.init(jax.random.key(0), windows)
 
 
-def _sample(options: Options, setting: str, value: int, stack: ExitStack) -> Case:
-    """A batch of the first size's network, of another window length or width."""
-    batch = options.scope.sampled[len(options.scope.sampled) // 2]
+def _sample_case(options: Options, setting: str, value: int, stack: ExitStack) -> Case:
+    """A batch of windows from the network of the first size, with one setting changed."""
+    batches = options.scope.sampling_batches
     model = sizes.world_model(options.sizes[0], **{setting: value})
-    state = _started(model, options)
+    state = _initial_state(model, options)
     name = {"horizon": "window length"}.get(setting, setting)
-    return sample_case(model, state, batch, Sampling(), {name: value})
+    return sample_case(model, state, batches[len(batches) // 2], Sampling(), {name: value})
 
 
-def _transitions(options: Options, transitions: int, stack: ExitStack) -> Case:
-    """Synthetic transitions from a narrow network, kept on disk as a run keeps them."""
-    model = sizes.world_model(NARROW)
-    state = _started(model, options)
-    inverse = sizes.components(NARROW).inverse_dynamics
-    batch = options.scope.sampled[-1]
-    settings = {"transitions": transitions}
+def _transitions_case(options: Options, count: int, stack: ExitStack) -> Case:
+    """`count` synthetic transitions from a narrow network, written to disk as in a run."""
+    source = sizes.source(NARROW)
+    state = _initial_state(source.world_model, options)
+    chunk = options.scope.sampling_batches[-1]
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
-    keep = partial(_keep, folder)
-    return synthesis_case(model, state, inverse, transitions, batch, _rows(options), settings, keep)
+    settings, write = {"transitions": count}, partial(_write, folder)
+    return synthesis_case(source, state, count, chunk, _rows(options), settings, write)
 
 
-def _keep(folder: Path, made: Iterable[tuple[int, Transition]], dataset: Dataset) -> None:
-    """Parts, and one file of them all: no more than a part is in memory, however many there are."""
+def _write(folder: Path, numbered: Iterable[tuple[int, Transition]], dataset: Dataset) -> None:
+    """Writes the parts and joins them into one file, with no more than one part in memory."""
     parts = []
-    for end, part in made:
+    for end, part in numbered:
         parts.append(folder / f"{end:09}.npz")
-        pool.write_part(parts[-1], part, dataset)
-    pool.join(parts, folder / "transitions.npz")
+        transitions.write_part(parts[-1], part, dataset)
+    transitions.join(parts, folder / "transitions.npz")
     for path in parts:
         files.remove(path)
 
 
-def _devices(options: Options, count: int, stack: ExitStack) -> Case:
-    """One batch shared by so many devices; the parameters are on each."""
+def _devices_case(options: Options, count: int, stack: ExitStack) -> Case:
+    """One batch split over `count` devices; each holds all parameters."""
     mesh = Mesh(np.array(jax.devices()[:count])[None], (SEED, DATA))
     model = sizes.world_model(NARROW)
-    state = place(_started(model, options), mesh)
-    batch = options.scope.sampled[-1] * len(jax.devices())
+    state = place(_initial_state(model, options), mesh)
+    batch = options.scope.sampling_batches[-1] * len(jax.devices())
     context, keys = place(random_contexts(batch), mesh, Split(DATA))
     sample = jax.jit(model.sample)
-    work = {"windows": batch}
-    call = blocking(lambda: sample(state, context, keys))
-    return Case(OURS, work, call, {"devices": count})
+    call = timed(lambda: sample(state, context, keys))
+    return Case(DAWM_JAX, {"windows": batch}, call, {"devices": count})

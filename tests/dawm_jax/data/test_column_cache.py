@@ -1,4 +1,4 @@
-"""A data set is read once, and never taken for another."""
+"""The cache of checked columns: a data set is read once, and a stale cache is never used."""
 
 import errno
 import json
@@ -90,13 +90,13 @@ def test_a_second_load_reads_no_episode_and_gives_the_same(walk, unread):
     assert {path.name for path in walk.iterdir()} == {"data", NAME}
 
 
-def test_other_arguments_are_the_same_cached_and_not(walk):
+def test_other_arguments_give_the_same_with_and_without_the_cache(walk):
     load("walk-v0")
     arguments = {"discount": 0.9, "return_scale": 7.0}
     check_equal(load("walk-v0", **arguments), uncached("walk-v0", **arguments))
 
 
-def test_each_part_of_joined_data_sets_has_its_own(root, walk, unread):
+def test_each_part_of_joined_data_sets_has_its_own_cache(root, walk, unread):
     write("run-v0", map(buffer, episodes(1)))
     settle(root / "run-v0")
     expected = uncached("run-v0+walk-v0")
@@ -146,7 +146,7 @@ def test_a_changed_data_set_is_read_again(walk, unread, change):
     check_equal(load("walk-v0"), changed)
 
 
-def test_what_another_version_kept_is_not_used(walk, unread, monkeypatch):
+def test_a_cache_of_another_version_is_not_used(walk, unread, monkeypatch):
     load("walk-v0")
     monkeypatch.setattr(column_cache, "VERSION", column_cache.VERSION + 1)
     unread()
@@ -154,14 +154,14 @@ def test_what_another_version_kept_is_not_used(walk, unread, monkeypatch):
         load("walk-v0")
 
 
-def test_data_that_may_still_be_written_to_are_not_kept(root):
+def test_data_that_may_still_be_written_to_are_not_cached(root):
     """A change within the same tick of a file system's clock would not show."""
     write("walk-v0", map(buffer, episodes()))
     load("walk-v0")
     assert not (root / "walk-v0" / NAME).exists()
 
 
-def test_data_that_change_while_they_are_read_are_not_kept(walk, monkeypatch):
+def test_data_that_change_while_they_are_read_are_not_cached(walk, monkeypatch):
     read = minari_source.read_episodes
 
     def read_and_change(part):
@@ -173,7 +173,7 @@ def test_data_that_change_while_they_are_read_are_not_kept(walk, monkeypatch):
     assert not (walk / NAME).exists()
 
 
-def test_data_that_are_refused_are_not_kept(root):
+def test_data_that_are_refused_are_not_cached(root):
     first, second = episodes(ends=[(5, False), (4, False)])
     write("broken-v0", [buffer(first), buffer(second, rewards=np.full(4, np.nan))])
     settle(root / "broken-v0")
@@ -250,7 +250,7 @@ def test_no_flipped_byte_changes_what_is_read(data):
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
-def test_where_nothing_can_be_written_nothing_is_kept(walk, monkeypatch, code):
+def test_a_failed_write_leaves_no_cache(walk, monkeypatch, code):
     def fail(file, **arrays):
         file.write(b"some of it")
         raise OSError(code, os.strerror(code))
@@ -260,7 +260,7 @@ def test_where_nothing_can_be_written_nothing_is_kept(walk, monkeypatch, code):
     assert [path.name for path in walk.iterdir()] == ["data"]
 
 
-def test_a_folder_that_is_only_to_be_read(walk):
+def test_a_read_only_folder_is_loaded_without_a_cache(walk):
     walk.chmod(0o555)
     try:
         check_equal(load("walk-v0"), uncached("walk-v0"))
@@ -268,14 +268,14 @@ def test_a_folder_that_is_only_to_be_read(walk):
         walk.chmod(0o755)
 
 
-def test_what_is_in_the_way_stays(walk):
+def test_a_folder_in_place_of_the_cache_is_left_alone(walk):
     (walk / NAME / "mine").mkdir(parents=True)
     check_equal(load("walk-v0"), uncached("walk-v0"))
     assert {path.name for path in walk.iterdir()} == {"data", NAME}
     assert (walk / NAME / "mine").exists()
 
 
-def test_many_may_write_at_once(data):
+def test_concurrent_writers_leave_one_valid_cache(data):
     together = Barrier(8)
 
     def make():
@@ -289,7 +289,7 @@ def test_many_may_write_at_once(data):
     check_equal(cached(data, lambda: pytest.fail("made again")), COLUMNS)
 
 
-def test_minari_does_not_mind(root, walk):
+def test_minari_ignores_the_cache(root, walk):
     before = minari.list_local_datasets()
     load("walk-v0")
     assert (walk / NAME).exists()

@@ -36,7 +36,7 @@ def test_columns_are_the_episodes_one_after_the_other():
 
 @pytest.mark.parametrize("field", ["observations", "actions", "rewards", "truncations"])
 @pytest.mark.parametrize("number", range(20))
-def test_the_first_broken_episode_of_many_is_told(field, number):
+def test_the_first_broken_episode_of_many_is_named(field, number):
     episodes = [recorded(steps) for steps in LENGTHS]
     last = len(episodes[number][field]) - 1
     for other, step in ((number, last), (19, 0)):
@@ -49,10 +49,10 @@ def test_the_first_broken_episode_of_many_is_told(field, number):
         check(episodes)
 
 
-def test_an_episode_that_goes_on_is_told_with_the_step():
+def test_an_episode_that_continues_after_its_end_is_named_with_the_step():
     episodes = [recorded(steps) for steps in LENGTHS]
     episodes[11]["terminations"] = np.array([False, True, False])
-    with pytest.raises(DatasetError, match=r"^episode 11 of .* goes on after .* step, number 1:"):
+    with pytest.raises(DatasetError, match=r"^episode 11 of .* continues after .* step, number 1:"):
         check(episodes)
 
 

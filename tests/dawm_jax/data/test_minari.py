@@ -1,4 +1,4 @@
-"""Data sets as Minari stores them, the broken ones among them."""
+"""Data sets as Minari stores them, including broken ones."""
 
 import itertools
 
@@ -158,7 +158,7 @@ def test_reference_scores_are_recorded_or_the_robots(env, metadata, expected):
 
 
 @pytest.mark.parametrize("scores", [(50.0, 50.0), (50.0, -5.0), (float("nan"), 5.0)])
-def test_reference_scores_that_make_no_scale_are_refused(scores):
+def test_reference_scores_that_do_not_ascend_are_refused(scores):
     metadata = dict(zip(("ref_min_score", "ref_max_score"), scores, strict=True))
     write("walk-v0", map(buffer, episodes()), **metadata)
     with pytest.raises(DatasetError, match=r"reference scores are .* correct ref_min_score"):
@@ -186,15 +186,15 @@ def bad_at(shape, index, value=np.nan):
         ),
         ({"actions": bad_at((4, 2), (3, 0), np.inf)}, "non-finite .* actions at step 3"),
         ({"rewards": bad_at(4, 1)}, "non-finite .* rewards at step 1"),
-        ({"rewards": bad_at(4, 2, -1e16)}, r"a value beyond 1e\+15 in rewards at step 2: scale"),
+        ({"rewards": bad_at(4, 2, -1e16)}, r"a value beyond 1e\+15 in rewards at step 2: rescale"),
         ({"observations": bad_at((5, 3), (4, 0), 1e300)}, "non-finite .* observations at step 4"),
         ({"rewards": np.array([b"a"] * 4)}, r"rewards of type \|S1, expected numbers"),
         ({"observations": np.zeros((4, 3))}, r"observations of shape \(4, 3\), expected \(5, 3\)"),
         ({"observations": np.zeros((5, 7))}, r"observations of shape \(5, 7\), expected \(5, 3\)"),
         ({"actions": np.zeros((5, 2))}, r"actions of shape \(5, 2\), expected \(4, 2\)"),
         ({"terminations": np.zeros(3, bool)}, r"terminations of shape \(3,\), expected \(4,\)"),
-        ({"terminations": np.arange(4) == 1}, "goes on after a terminated or truncated step"),
-        ({"truncations": np.arange(4) == 2}, "goes on after a terminated or truncated step"),
+        ({"terminations": np.arange(4) == 1}, "continues after a terminated or truncated step"),
+        ({"truncations": np.arange(4) == 2}, "continues after a terminated or truncated step"),
     ],
 )
 def test_a_broken_episode_is_refused_by_its_number(change, message):
@@ -203,7 +203,7 @@ def test_a_broken_episode_is_refused_by_its_number(change, message):
         load("broken-v0")
 
 
-def test_a_broken_episode_can_be_mended_at_once(root):
+def test_a_repaired_episode_is_loaded_at_once(root):
     write("broken-v0", spoiled(rewards=bad_at(4, 1)))
     with pytest.raises(DatasetError) as refused:
         load("broken-v0")
@@ -270,7 +270,9 @@ def test_spaces_other_than_boxes_of_floats_are_refused(role, space, values):
 def test_only_data_sets_of_equal_spaces_are_joined(spaces):
     write("one-v0", map(buffer, episodes()))
     write("other-v0", [], **spaces)
-    with pytest.raises(DatasetError, match=r"'other-v0' has .* Join data sets of one robot only"):
+    with pytest.raises(
+        DatasetError, match=r"'other-v0' has .* Combine only data sets of one robot"
+    ):
         load("one-v0+other-v0")
 
 
@@ -279,7 +281,7 @@ def test_a_space_without_numbers_is_refused(role):
     rows = {"action": np.zeros((5, 0), np.float32), "observation": np.zeros((6, 0))}
     episode = buffer(episodes(ends=[(5, False)])[0], **{f"{role}s": rows[role]})
     write("odd-v0", [episode], **{f"{role}_space": Box(-1.0, 1.0, (0,))})
-    with pytest.raises(DatasetError, match=f"'odd-v0' has {role} space .* holds no number"):
+    with pytest.raises(DatasetError, match=f"'odd-v0' has {role} space .* contains no numbers"):
         load("odd-v0")
 
 
@@ -287,20 +289,22 @@ def test_a_space_without_numbers_is_refused(role):
 @pytest.mark.parametrize("joined", ["{}", "walk-v0+{}"])
 def test_an_unknown_id_is_refused_with_the_known_ones(unknown, joined):
     write("walk-v0", map(buffer, episodes()))
-    with pytest.raises(DatasetError, match=rf"No data set '{unknown}' .* Nearest here: walk-v0"):
+    with pytest.raises(
+        DatasetError, match=rf"No data set '{unknown}' .* Similar local ids: walk-v0"
+    ):
         load(joined.format(unknown))
 
 
-def test_a_failed_download_says_why(monkeypatch):
+def test_a_failed_download_gives_the_reason(monkeypatch):
     def load_dataset(dataset_id, download=False):
         raise ConnectionError("no route") if download else FileNotFoundError(dataset_id)
 
     monkeypatch.setattr("minari.load_dataset", load_dataset)
-    with pytest.raises(DatasetError, match=r"'far-v0' on this machine, and its download.*no route"):
+    with pytest.raises(DatasetError, match=r"'far-v0' on this machine, and the download.*no route"):
         load("far-v0", download=True)
-    with pytest.raises(DatasetError, match="local/ are not downloaded: record it"):
+    with pytest.raises(DatasetError, match="local/ cannot be downloaded: record it"):
         load("local/far-v0", download=True)
-    with pytest.raises(DatasetError, match="Allow its download"):
+    with pytest.raises(DatasetError, match="Allow the download"):
         load("far-v0")
 
 
@@ -314,10 +318,10 @@ def test_an_id_that_is_none_is_not_downloaded(monkeypatch):
             load(unknown, download=True)
 
 
-def test_a_folder_of_data_sets_that_cannot_be_is_told(root, monkeypatch):
+def test_an_unusable_folder_of_data_sets_is_named(root, monkeypatch):
     (root / "file").touch()
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root / "file"))
-    with pytest.raises(DatasetError, match="Set MINARI_DATASETS_PATH"):
+    with pytest.raises(DatasetError, match="Change MINARI_DATASETS_PATH"):
         load("walk-v0")
 
 

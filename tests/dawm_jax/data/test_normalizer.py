@@ -123,7 +123,7 @@ def test_quantile_is_monotone_and_finite(column):
         assert (np.diff(values[:, 0]) >= 0).all()
 
 
-def test_quantile_takes_what_lies_outside_to_the_border():
+def test_quantile_maps_values_outside_the_range_to_its_border():
     normalizer = fit_quantile(np.array([[-3.0], [0.0], [8.0]]))
     outside = np.array([[-100.0], [100.0]])
     np.testing.assert_allclose(normalizer.normalize(outside), [[-1], [1]])

@@ -1,4 +1,4 @@
-"""Columns written by the block and mapped, beside numpy's own reading and writing."""
+"""Columns written block by block and mapped, against numpy's own reading and writing."""
 
 import tracemalloc
 
@@ -65,7 +65,7 @@ def test_an_array_that_cannot_be_mapped_is_named(tmp_path):
         npz_columns.mapped(path)
 
 
-def test_neither_writing_nor_taking_rows_holds_the_whole(tmp_path):
+def test_writing_and_reading_rows_do_not_hold_the_whole_array_in_memory(tmp_path):
     path, rows, block = tmp_path / "large.npz", 2_000_000, 10_000
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""Batches of recorded and generated transitions."""
+"""Batches of recorded and synthetic transitions."""
 
 import chex
 import jax
@@ -10,8 +10,8 @@ from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.types import Transition
 
 
-def numbered(count, real):
-    """Transitions whose fields all tell their row's number."""
+def numbered(count, recorded):
+    """Transitions whose fields are all functions of the row's number."""
     row = jnp.arange(count, dtype=jnp.float32)
     return Transition(
         observation=jnp.stack([row, row + 0.5], axis=1),
@@ -19,12 +19,14 @@ def numbered(count, real):
         reward=row,
         discount=row / 100.0,
         next_observation=jnp.stack([row + 1.0, row + 1.5], axis=1),
-        real=jnp.full(count, real),
+        next_action=10.0 * row[:, None] + 1.0,
+        next_action_mask=row % 2 == 0,
+        recorded=jnp.full(count, recorded),
     )
 
 
 draw = jax.jit(TransitionSet.sample, static_argnums=2)
-REAL, SYNTHETIC = numbered(20, real=True), numbered(30, real=False)
+RECORDED, SYNTHETIC = numbered(20, recorded=True), numbered(30, recorded=False)
 
 
 @pytest.mark.parametrize(
@@ -37,31 +39,31 @@ REAL, SYNTHETIC = numbered(20, real=True), numbered(30, real=False)
         ((3, 10), 1.0, 10),
     ],
 )
-def test_a_batch_holds_its_share_of_synthetic_rows_after_the_real_ones(shape, ratio, synthetic):
-    batch = draw(TransitionSet(REAL, SYNTHETIC, ratio), jax.random.key(0), shape)
+def test_a_batch_has_its_share_of_synthetic_rows_after_the_recorded_ones(shape, ratio, synthetic):
+    batch = draw(TransitionSet(RECORDED, SYNTHETIC, ratio), jax.random.key(0), shape)
     expected = np.broadcast_to(np.arange(10) < 10 - synthetic, shape)
-    np.testing.assert_array_equal(batch.real, expected)
+    np.testing.assert_array_equal(batch.recorded, expected)
 
 
-@pytest.mark.parametrize("data", [TransitionSet(REAL), TransitionSet(REAL, SYNTHETIC, 0.5)])
+@pytest.mark.parametrize("data", [TransitionSet(RECORDED), TransitionSet(RECORDED, SYNTHETIC, 0.5)])
 @pytest.mark.parametrize("shape", [(8,), (2, 8)])
 def test_every_row_of_a_batch_is_a_row_of_the_data(data, shape):
     batch = draw(data, jax.random.key(0), shape)
     rows = jax.tree.map(lambda leaf: leaf[batch.reward.astype(int)], SYNTHETIC)
-    chex.assert_trees_all_equal(batch.replace(real=rows.real), rows)
+    chex.assert_trees_all_equal(batch.replace(recorded=rows.recorded), rows)
     chex.assert_shape(batch.observation, (*shape, 2))
 
 
-def test_without_synthetic_data_all_rows_are_real():
-    batch = draw(TransitionSet(REAL, None, 0.5), jax.random.key(0), (64,))
-    assert batch.real.all()
+def test_without_synthetic_data_all_rows_are_recorded():
+    batch = draw(TransitionSet(RECORDED, None, 0.5), jax.random.key(0), (64,))
+    assert batch.recorded.all()
 
 
 @pytest.mark.parametrize("shape", [(8000,), (2, 4000)])
 def test_rows_are_drawn_uniformly_from_each_part(shape):
     """Counts stay within five standard deviations of the binomial distribution."""
-    batch = draw(TransitionSet(REAL, SYNTHETIC, 0.25), jax.random.key(1), shape)
-    for part, rows, drawn in ((batch.real, 20, 6000), (~batch.real, 30, 2000)):
+    batch = draw(TransitionSet(RECORDED, SYNTHETIC, 0.25), jax.random.key(1), shape)
+    for part, rows, drawn in ((batch.recorded, 20, 6000), (~batch.recorded, 30, 2000)):
         counts = np.bincount(np.asarray(batch.reward[part], int), minlength=rows)
         assert len(counts) == rows
         deviation = np.sqrt(drawn / rows * (1 - 1 / rows))
@@ -69,7 +71,7 @@ def test_rows_are_drawn_uniformly_from_each_part(shape):
 
 
 def test_a_batch_and_its_parts_are_drawn_independently():
-    data = TransitionSet(numbered(1000, real=True), numbered(1000, real=False), 0.5)
+    data = TransitionSet(numbered(1000, recorded=True), numbered(1000, recorded=False), 0.5)
     first, second = (draw(data, jax.random.key(i), (2, 400)).reward for i in range(2))
     halves = np.asarray(jnp.stack([first, second]).reshape(-1, 200))
     assert np.abs(np.corrcoef(halves) - np.eye(8)).max() < 0.35

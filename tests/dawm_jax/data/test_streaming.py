@@ -1,4 +1,4 @@
-"""Training on transitions that stay in a file, bit for bit that on the same ones in memory."""
+"""Training on transitions that stay in a file is bit-identical to training on them in memory."""
 
 import re
 from dataclasses import replace
@@ -26,18 +26,22 @@ ROWS = 8  # synthetic ones that a step of it takes, for one seed
 
 @pytest.fixture(scope="module")
 def pools(tmp_path_factory):
-    """Recorded transitions, generated ones in memory, and the latter in a file by halves."""
+    """Recorded transitions, synthetic ones in memory, the latter in a file by halves, a state."""
     rng = np.random.default_rng(0)
     dataset = make_dataset([random_episode(rng, 10, terminated=True) for _ in range(4)])
-    real = to_transitions(dataset)
-    made = jax.tree.map(lambda leaf: jnp.concatenate([leaf[::-1], leaf]), real)
-    made = made.replace(real=jnp.zeros_like(made.real), reward=made.reward + 1.0)
-    fields = {**vars(made), "action": made.action / 2}
+    recorded = to_transitions(dataset)
+    synthetic = jax.tree.map(lambda leaf: jnp.concatenate([leaf[::-1], leaf]), recorded)
+    synthetic = synthetic.replace(
+        recorded=jnp.zeros_like(synthetic.recorded), reward=synthetic.reward + 1.0
+    )
+    fields = vars(synthetic) | {
+        name: getattr(synthetic, name) / 2 for name in ("action", "next_action")
+    }
     path = tmp_path_factory.mktemp("pool") / "transitions.npz"
     np.savez(path, **fields)
     stored = StoredTransitions(npz_columns.mapped(path), lambda action: action * 2, 10**6)
     state = jax.jit(LEARNER.init)(KEY, DataStatistics.of(dataset))
-    return real, made, stored, state
+    return recorded, synthetic, stored, state
 
 
 def limited(stored, rows):
@@ -47,24 +51,26 @@ def limited(stored, rows):
 
 @pytest.mark.parametrize(("shape", "ratio"), [((8,), 0.5), ((2, 9), 0.3), ((5,), 1.0)])
 def test_a_batch_is_that_of_the_set(pools, shape, ratio):
-    real, made, stored, _ = pools
-    stream = TransitionStream(real, stored, ratio)
+    recorded, synthetic, stored, _ = pools
+    stream = TransitionStream(recorded, stored, ratio)
     rows = stream.fetch(np.asarray(stream.index(KEY, shape)))
     batch = stream.sample(KEY, shape, rows)
-    chex.assert_trees_all_equal(batch, TransitionSet(real, made, ratio).sample(KEY, shape))
-    assert stored.row_bytes == sum(leaf.nbytes for leaf in jax.tree.leaves(made)) / len(stored)
+    expected = TransitionSet(recorded, synthetic, ratio).sample(KEY, shape)
+    chex.assert_trees_all_equal(batch, expected)
+    assert stored.row_bytes == sum(leaf.nbytes for leaf in jax.tree.leaves(synthetic)) / len(stored)
 
 
 def trained(pools, stored, seeds=False, chunk=8, start=0, state=None):
-    """(updates, state, metrics) after each chunk."""
-    real, made, _, first = pools
-    data = TransitionStream(real, stored) if stored else TransitionSet(real, made)
+    """(updates, state, metrics) after each chunk, copied from the device."""
+    recorded, synthetic, _, first = pools
+    data = TransitionStream(recorded, stored) if stored else TransitionSet(recorded, synthetic)
     key = KEY
     if seeds:
         first = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), first)
         key = jax.random.split(KEY, 3)
     state = first if state is None else state
-    return list(train(LEARNER, state, data, key, chunk=chunk, start=start, seeds=seeds))
+    steps = train(LEARNER, state, data, key, chunk=chunk, start=start, seeds=seeds)
+    return [(done, *jax.tree.map(np.array, (state, metrics))) for done, state, metrics in steps]
 
 
 @pytest.mark.parametrize("seeds", [False, True])
@@ -103,10 +109,10 @@ def test_no_more_rows_are_read_at_once_than_allowed(pools):
         assert read == sizes
 
 
-def test_what_is_not_finite_is_found(pools):
-    real, _, stored, state = pools
+def test_a_loss_that_is_not_finite_is_found(pools):
+    recorded, _, stored, state = pools
     columns = {**stored.columns, "reward": np.full(len(stored), np.inf, np.float32)}
-    data = TransitionStream(real, replace(stored, columns=columns))
+    data = TransitionStream(recorded, replace(stored, columns=columns))
     with pytest.raises(NonFiniteError, match=re.escape("is not finite in updates 1 to 2")):
         list(train(LEARNER, state, data, KEY))
 

@@ -36,7 +36,7 @@ def dataset(episodes):
 
 
 def naive_starts(ends, horizon, skip=0):
-    """(episode, step) of every window, from the rules as they are told."""
+    """(episode, step) of every window, from the rules of `window_starts`."""
     starts = []
     for episode, (steps, terminated) in enumerate(ends):
         for t in range(steps):
@@ -134,7 +134,7 @@ def test_transitions_are_all_recorded_steps(episodes, dataset):
     names = ("observation", "action", "reward", "next_observation")
     for name, column in zip(names, columns, strict=True):
         np.testing.assert_allclose(getattr(transitions, name), column, rtol=1e-6)
-    assert transitions.real.all()
+    assert transitions.recorded.all()
 
 
 def test_discount_is_zero_only_before_a_terminal_state(dataset):
@@ -144,3 +144,27 @@ def test_discount_is_zero_only_before_a_terminal_state(dataset):
         for t in range(steps)
     ]
     np.testing.assert_allclose(to_transitions(dataset).discount, expected)
+
+
+def test_the_next_action_is_that_of_the_next_step_of_the_episode(episodes, dataset):
+    """An episode's last step has none, whether it ends in a terminal state or not."""
+    transitions = to_transitions(dataset)
+    known = [t + 1 < steps for steps, _ in ENDS for t in range(steps)]
+    assert known.count(False) == len(ENDS)
+    np.testing.assert_array_equal(transitions.next_action_mask, known)
+    expected = [
+        actions[t + 1] if t + 1 < len(actions) else np.zeros(2)
+        for _, actions, _, _ in episodes
+        for t in range(len(actions))
+    ]
+    np.testing.assert_allclose(transitions.next_action, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+def test_a_single_step_has_no_next_action(terminated):
+    rng = np.random.default_rng(0)
+    ends = [(1, terminated), (2, True), (1, terminated)]
+    transitions = to_transitions(make_dataset([random_episode(rng, *end) for end in ends]))
+    assert transitions.next_action_mask.tolist() == [False, True, False, False]
+    np.testing.assert_array_equal(transitions.next_action[1], transitions.action[2])
+    np.testing.assert_array_equal(transitions.next_action[jnp.array([0, 2, 3])], 0.0)

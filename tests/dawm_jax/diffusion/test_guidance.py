@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dawm_jax.diffusion import guidance
 from dawm_jax.diffusion.guidance import condition_kept, guided
 
 
@@ -14,16 +13,14 @@ def test_condition_is_hidden_for_the_share_dropout(dropout):
     assert float(jnp.mean(~kept)) == pytest.approx(dropout, abs=4 * deviation)
 
 
-@pytest.mark.parametrize("together", [1, 2], ids=["two passes", "one pass"])
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.2, 3.0])
-def test_guided_mixes_both_predictions(monkeypatch, scale, together):
-    monkeypatch.setattr(guidance, "TOGETHER", together)
+def test_guided_mixes_both_predictions(scale):
     x = jnp.array([[1.0], [2.0]])
     predict = guided(lambda x, keep: jnp.where(keep[:, None], 10 * x, x + 1), scale)
     expected = scale * np.array([[10], [20]]) + (1 - scale) * np.array([[2], [3]])
     np.testing.assert_allclose(predict(x), expected, rtol=1e-5)
 
 
-def test_scale_one_does_not_ask_for_the_unconditional_prediction():
+def test_scale_one_does_not_need_the_unconditional_prediction():
     predict = guided(lambda x, keep: jnp.where(keep, x, jnp.nan), 1.0)
     assert predict(jnp.arange(3.0)).tolist() == [0, 1, 2]

@@ -3,94 +3,125 @@ import numpy as np
 import pytest
 
 from dawm_jax.diffusion.samplers import SAMPLERS, ancestral, sample
-from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
+from dawm_jax.diffusion.schedule import (
+    SCHEDULES,
+    Cosine,
+    Elucidated,
+    RectifiedFlow,
+    cosine_signal_rate,
+    visited_steps,
+)
 
 RATES = [(0.3, 0.8), (1e-4, 0.09), (0.95, 0.999)]
+# alpha and sigma at a time and at the next: variance preserving, exploding, a flow from pure noise.
+PAIRS = [
+    *(np.sqrt([[now, before], [1 - now, 1 - before]]) for now, before in RATES),
+    np.array([[1.0, 1.0], [5.0, 0.7]]),
+    np.array([[0.0, 0.4], [1.0, 0.6]]),
+]
 
 
-@pytest.mark.parametrize(("now", "before"), RATES)
-def test_ancestral_is_the_bayesian_posterior(now, before):
-    # Prior x_j ~ N(sqrt(before) x_0, 1 - before), likelihood x_k ~ N(sqrt(alpha) x_j, 1 - alpha).
-    alpha = now / before
-    precision = 1 / (1 - before) + alpha / (1 - alpha)
-    from_x0 = np.sqrt(before) / (1 - before) / precision
-    from_x = np.sqrt(alpha) / (1 - alpha) / precision
-    expected = (from_x0, from_x, np.sqrt(1 / precision))
-    np.testing.assert_allclose(ancestral(np.array(now), np.array(before)), expected)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_ancestral_is_the_bayesian_posterior(pair):
+    (alpha, alpha_next), (sigma, sigma_next) = pair
+    # Prior x_s ~ N(alpha_s x_0, sigma_s^2), likelihood x_t ~ N(kept x_s, what sigma_t^2 has more).
+    kept = alpha / alpha_next
+    added = sigma**2 - kept**2 * sigma_next**2
+    precision = 1 / sigma_next**2 + kept**2 / added
+    from_x0 = alpha_next / sigma_next**2 / precision
+    from_x = kept / added / precision
+    expected = (from_x0, 0.0, from_x, np.sqrt(1 / precision))
+    np.testing.assert_allclose(np.hstack(ancestral(*pair)), expected, atol=1e-12)
+
+
+def grids():
+    """alpha and sigma on a grid of each schedule."""
+    for schedule in (Cosine(10), Elucidated(), RectifiedFlow()):
+        times = schedule.grid(6)
+        yield np.asarray(schedule.alpha(times)), np.asarray(schedule.sigma(times))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize(("now", "before"), RATES)
-def test_a_step_keeps_the_forward_marginal(sampler, now, before):
-    from_x0, from_x, deviation = SAMPLERS[sampler](np.array(now), np.array(before))
-    assert from_x0 + from_x * np.sqrt(now) == pytest.approx(np.sqrt(before))
-    assert from_x**2 * (1 - now) + deviation**2 == pytest.approx(1 - before)
+@pytest.mark.parametrize("grid", list(grids()), ids=SCHEDULES)
+def test_a_step_keeps_the_forward_marginal(sampler, grid):
+    alpha, sigma = grid
+    from_x0, from_before, from_x, deviation = SAMPLERS[sampler](alpha, sigma)
+    mean = from_x0 + from_before + from_x * alpha[:-1]  # where all estimates are x_0
+    np.testing.assert_allclose(mean, alpha[1:])
+    variance = from_x**2 * sigma[:-1] ** 2 + deviation**2
+    np.testing.assert_allclose(variance, sigma[1:] ** 2, atol=1e-12)
+    assert from_before[0] == 0.0
+    assert (sampler == "ancestral") == bool(deviation.any())
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_last_step_returns_the_estimate(sampler):
-    from_x0, from_x, deviation = SAMPLERS[sampler](np.array(0.9), np.array(1.0))
-    assert (from_x0, from_x, deviation) == pytest.approx((1, 0, 0))
-
-
-def test_ddim_is_deterministic():
-    assert SAMPLERS["ddim"](np.array([0.2, 0.5]), np.array([0.4, 0.9]))[2].tolist() == [0, 0]
+@pytest.mark.parametrize("steps", [1, 2, 6])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_last_step_returns_the_estimate(sampler, name, steps):
+    schedule = Cosine(6) if name == "cosine" else SCHEDULES[name]()
+    times = schedule.grid(steps)
+    coefficients = SAMPLERS[sampler](schedule.alpha(times), schedule.sigma(times))
+    assert [column[-1] for column in coefficients] == pytest.approx([1, 0, 0, 0])
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_sample_equals_a_plain_loop(sampler, temperature):
     draws = np.random.default_rng(0).normal(size=(4, 6))
-    rate, steps = cosine_signal_rate(10), np.array([1, 4, 10])
+    rate = cosine_signal_rate(10)
+    alpha, sigma = np.sqrt(rate), np.sqrt(1 - rate)
 
-    def estimate(x, step, rate, tanh):
-        return tanh(x) * rate + 0.1 * step
+    def estimate(x, step, alpha, sigma, tanh):
+        return tanh(x) * alpha + 0.1 * step * sigma
 
-    x = temperature * draws[0]
+    x, before = temperature * draws[0], None
     for draw, (k, j) in enumerate([(10, 4), (4, 1), (1, 0)], start=1):
-        from_x0, from_x, deviation = SAMPLERS[sampler](rate[k], rate[j])
-        x = from_x0 * estimate(x, k, rate[k], np.tanh) + from_x * x
-        x = x + temperature * deviation * draws[draw]
+        x0 = estimate(x, k, alpha[k], sigma[k], np.tanh)
+        ratio = rate[k] / rate[j]
+        if sampler == "ancestral":
+            x = np.sqrt(rate[j]) * (1 - ratio) * x0 + np.sqrt(ratio) * (1 - rate[j]) * x
+            deviation = np.sqrt((1 - rate[j]) * (1 - ratio) / (1 - rate[k]))
+            x = x / (1 - rate[k]) + temperature * deviation * draws[draw]
+        else:
+            # The second step of three is the one of second order: h_2 / (2 h_1) beyond.
+            mixed = x0
+            if sampler == "dpm_solver_2m" and k == 4:
+                first, second, third = (np.log(alpha[i] / sigma[i]) for i in (10, 4, 1))
+                mixed = x0 + (third - second) / (2 * (second - first)) * (x0 - before)
+            noise = (x - alpha[k] * mixed) / sigma[k]
+            x = alpha[j] * mixed + sigma[j] * noise
+        before = x0
 
     sampled = sample(
-        lambda x, step, rate: estimate(x, step, rate, jnp.tanh),
+        lambda x, step, alpha, sigma: estimate(x, step, alpha, sigma, jnp.tanh),
         lambda draw: jnp.asarray(draws, jnp.float32)[draw],
-        rate,
-        steps,
+        Cosine(10),
+        np.array([10, 4, 1, 0]),
         sampler,
         temperature,
     )
     np.testing.assert_allclose(sampled, x, atol=1e-5)
 
 
-def variance_kept(steps, sampling_steps, sampler, temperature=1.0):
-    """Variance of what a perfect denoiser of standard normal data samples, from `sample` itself.
+def factors(schedule, sampling_steps, sampler, temperature=1.0, variance=1.0):
+    """The factor of each draw of noise in a sample, by the exact denoiser of a Gaussian.
 
-    Its samples are linear in the draws of noise: with unit vectors for draws the result lists the
-    factors, whose squares add up to the variance.
+    Such samples are linear in the draws, for which unit vectors stand here.
     """
-    visited = visited_steps(steps, sampling_steps)
-    factors = sample(
-        lambda x, step, rate: jnp.sqrt(rate) * x,
+    sampled = sample(
+        lambda x, _, alpha, sigma: alpha * variance * x / (alpha**2 * variance + sigma**2),
         lambda draw: jnp.eye(sampling_steps + 1)[draw],
-        cosine_signal_rate(steps),
-        visited,
+        schedule,
+        schedule.grid(sampling_steps),
         sampler,
         temperature,
     )
-    return float(np.sum(np.asarray(factors, np.float64) ** 2))
+    return np.asarray(sampled, np.float64)
 
 
-def ancestral_closed_form(steps, sampling_steps, temperature):
-    rate = cosine_signal_rate(steps)
-    visited = [0, *visited_steps(steps, sampling_steps)]
-    variance = temperature**2
-    for k, j in zip(visited[:0:-1], visited[-2::-1], strict=True):
-        alpha = rate[k] / rate[j]
-        # With the estimate sqrt(rate_k) x_k the posterior's mean is sqrt(alpha) x_k.
-        posterior = (1 - rate[j]) * (1 - alpha) / (1 - rate[k])
-        variance = alpha * variance + temperature**2 * posterior
-    return variance
+def variance_kept(*sampling, **settings):
+    """The variance of such samples."""
+    return float(np.sum(factors(*sampling, **settings) ** 2))
 
 
 @pytest.mark.parametrize(
@@ -100,15 +131,103 @@ def ancestral_closed_form(steps, sampling_steps, temperature):
 def test_ancestral_sampling_of_a_gaussian_keeps_the_published_variance(
     steps, sampling_steps, temperature, published
 ):
-    kept = variance_kept(steps, sampling_steps, "ancestral", temperature)
-    closed_form = ancestral_closed_form(steps, sampling_steps, temperature)
+    rate = cosine_signal_rate(steps)
+    visited = [0, *visited_steps(steps, sampling_steps)]
+    closed_form = temperature**2
+    for k, j in zip(visited[:0:-1], visited[-2::-1], strict=True):
+        alpha = rate[k] / rate[j]
+        # With the estimate sqrt(rate_k) x_k the posterior's mean is sqrt(alpha) x_k.
+        posterior = (1 - rate[j]) * (1 - alpha) / (1 - rate[k])
+        closed_form = alpha * closed_form + temperature**2 * posterior
+    kept = variance_kept(Cosine(steps), sampling_steps, "ancestral", temperature)
     assert kept == pytest.approx(closed_form, rel=1e-3)
     assert kept == pytest.approx(published, abs=0.005)
 
 
-@pytest.mark.parametrize(("steps", "sampling_steps"), [(5, 3), (5, 5), (1000, 100)])
-def test_ddim_sampling_of_a_gaussian_shrinks_by_the_cosine_of_each_turn(steps, sampling_steps):
-    visited = np.concatenate([[0], visited_steps(steps, sampling_steps)])
-    angle = np.arccos(np.sqrt(cosine_signal_rate(steps)[visited]))
+@pytest.mark.parametrize("sampling_steps", [3, 40])
+@pytest.mark.parametrize("schedule", [Elucidated(sigma_max=10.0), RectifiedFlow()])
+def test_ancestral_sampling_of_a_gaussian_in_continuous_time(schedule, sampling_steps):
+    times = schedule.grid(sampling_steps)
+    alpha, sigma = np.asarray(schedule.alpha(times)), np.asarray(schedule.sigma(times))
+    closed_form = alpha[0] ** 2 + sigma[0] ** 2
+    for t, s in zip(range(sampling_steps), range(1, sampling_steps + 1), strict=True):
+        total = alpha[t] ** 2 + sigma[t] ** 2
+        # The mean of x_s given x_t is their covariance over the variance of x_t; what the posterior
+        # given x_0 has of variance is added, what x_0 given x_t has is not.
+        gain = (alpha[s] * alpha[t] + alpha[t] / alpha[s] * sigma[s] ** 2) / total
+        posterior = sigma[s] ** 2 * (1 - (alpha[t] * sigma[s] / (alpha[s] * sigma[t])) ** 2)
+        closed_form = gain**2 * closed_form + posterior
+    assert variance_kept(schedule, sampling_steps, "ancestral") == pytest.approx(
+        closed_form, rel=1e-3
+    )
+    assert closed_form < 0.4 if sampling_steps == 3 else 0.8 < closed_form < 1.0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sampling_steps"),
+    [
+        (Cosine(5), 3),
+        (Cosine(5), 5),
+        (Cosine(1000), 100),
+        (Elucidated(), 20),
+        (RectifiedFlow(), 3),
+        (RectifiedFlow(), 20),
+    ],
+)
+def test_ddim_sampling_of_a_gaussian_shrinks_by_the_cosine_of_each_turn(schedule, sampling_steps):
+    times = schedule.grid(sampling_steps)
+    angle = np.arctan2(schedule.sigma(times), schedule.alpha(times))
     expected = np.prod(np.cos(np.diff(angle))) ** 2
-    assert variance_kept(steps, sampling_steps, "ddim") == pytest.approx(expected, rel=1e-3)
+    assert variance_kept(schedule, sampling_steps, "ddim") == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("schedule", "sampling_steps"),
+    [(Cosine(5), 3), (Cosine(1000), 40), (Elucidated(sigma_max=10.0), 20), (RectifiedFlow(), 20)],
+)
+def test_second_order_sampling_of_a_gaussian_by_its_recursion(
+    schedule, sampling_steps, temperature
+):
+    """Algorithm 2 of Lu et al. 2022, on the factor of the starting noise."""
+    times = schedule.grid(sampling_steps)
+    alpha, sigma = np.asarray(schedule.alpha(times)), np.asarray(schedule.sigma(times))
+    x = temperature * np.hypot(alpha[0], sigma[0])
+    estimates = []
+    for t in range(sampling_steps - 1):
+        estimates.append(alpha[t] * x / (alpha[t] ** 2 + sigma[t] ** 2))
+        mixed = estimates[-1]
+        snr = [alpha[i] / sigma[i] for i in (t + 1, t, max(t - 1, 0))]
+        if t > 0 and snr[2] > 0:
+            ratio = np.log(snr[1] / snr[2]) / np.log(snr[0] / snr[1])
+            mixed = (1 + 0.5 / ratio) * estimates[-1] - 0.5 / ratio * estimates[-2]
+        x = sigma[t + 1] / sigma[t] * x - alpha[t + 1] * (snr[1] / snr[0] - 1) * mixed
+    x = alpha[-2] * x / (alpha[-2] ** 2 + sigma[-2] ** 2)
+    kept = variance_kept(schedule, sampling_steps, "dpm_solver_2m", temperature)
+    assert kept == pytest.approx(x**2, rel=1e-3)
+    if sampling_steps >= 20:  # the exact flow keeps all of the variance
+        assert kept == pytest.approx(temperature**2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "sampling_steps", "least", "most"),
+    [
+        ("ddim", Elucidated(sigma_max=10.0), 16, 1.9, 2.1),
+        ("dpm_solver_2m", Elucidated(sigma_max=10.0), 16, 3.8, 5.0),
+        ("dpm_solver_2m", Cosine(1000), 32, 3.8, 5.0),
+        ("ddim", RectifiedFlow(), 64, 1.9, 2.1),
+        ("dpm_solver_2m", RectifiedFlow(), 64, 3.0, 5.0),  # up to a logarithm of the steps
+    ],
+)
+def test_the_error_falls_by_the_order_when_the_steps_double(
+    sampler, schedule, sampling_steps, least, most
+):
+    """Against the exact flow of Gaussian data of variance 1/4, which scales x by its deviation."""
+    start = schedule.grid(1)[:1]
+    alpha, sigma = float(schedule.alpha(start)[0]), float(schedule.sigma(start)[0])
+    exact = 0.5 * np.hypot(alpha, sigma) / np.hypot(0.5 * alpha, sigma)
+    error = [
+        abs(factors(schedule, count, sampler, variance=0.25)[0] / exact - 1.0)
+        for count in (sampling_steps, 2 * sampling_steps)
+    ]
+    assert least < error[0] / error[1] < most

@@ -34,7 +34,9 @@ def rng():
 @pytest.fixture
 def batch(rng):
     episodes = [random_episode(rng, 4, terminated=i % 2 == 0) for i in range(8)]
-    return to_transitions(make_dataset(episodes)).replace(real=jnp.asarray(rng.random(32) < 0.5))
+    return to_transitions(make_dataset(episodes)).replace(
+        recorded=jnp.asarray(rng.random(32) < 0.5)
+    )
 
 
 @pytest.fixture

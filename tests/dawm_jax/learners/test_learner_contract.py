@@ -1,6 +1,7 @@
 """What every learner promises, whatever its method."""
 
 from functools import cache
+from itertools import pairwise
 
 import chex
 import jax
@@ -11,6 +12,7 @@ from handmade import make_dataset, random_episode
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
+from dawm_jax.errors import UserError
 from dawm_jax.learners import LEARNERS, DataStatistics
 from dawm_jax.learners.protocol import split_mean
 from dawm_jax.training.loop import fit
@@ -40,8 +42,8 @@ def statistics(dataset):
 
 @pytest.fixture(scope="module")
 def data(transitions):
-    generated = transitions.replace(real=jnp.zeros(40, bool))
-    return TransitionSet(transitions, generated, synthetic_ratio=0.5)
+    synthetic = transitions.replace(recorded=jnp.zeros(40, bool))
+    return TransitionSet(transitions, synthetic, synthetic_ratio=0.5)
 
 
 @cache
@@ -83,7 +85,7 @@ def test_metrics_are_finite_scalars_and_q_is_split_by_origin(learner, statistics
     assert "actor_loss" in metrics
     assert {value.shape for value in metrics.values()} == {()}
     assert all(np.isfinite(value) for value in metrics.values())
-    assert ({"q_real", "q_synthetic"} <= set(metrics)) == hasattr(state, "critic")
+    assert ({"q_recorded", "q_synthetic"} <= set(metrics)) == hasattr(state, "critic")
 
 
 def test_seeds_under_vmap_are_the_seeds_one_by_one(learner, statistics, data):
@@ -144,9 +146,58 @@ def test_the_units_of_observations_do_not_matter(learner, statistics, transition
     state, metrics = run(learner, statistics, TransitionSet(transitions))
     state_in_units, metrics_in_units = run(learner, statistics_in_units, in_units)
     chex.assert_trees_all_close(metrics, metrics_in_units, rtol=1e-4, atol=1e-5)
-    action = learner.act(state_in_units, in_units.real.observation)
+    action = learner.act(state_in_units, in_units.recorded.observation)
     expected = learner.act(state, transitions.observation)
     np.testing.assert_allclose(action, expected, rtol=1e-3, atol=1e-4)
+
+
+def network_layers(params):
+    """The layers of the MLP in `params`, by name."""
+    inside = params["params"].items()
+    return next(layers for name, layers in inside if name.endswith("MLP_0"))
+
+
+def networks_of(learner, statistics):
+    """The layers of each of a learner's networks, as shapes."""
+    state = jax.eval_shape(learner.init, jax.random.key(0), statistics)
+    names = ("params", "actor", "critic", "target_actor", "target_critic", "value")
+    return {n: network_layers(getattr(state, n)) for n in names if hasattr(state, n)}
+
+
+@pytest.mark.parametrize("hidden", [(5,), (5, 4), (7, 6, 5, 4)], ids=len)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_network_has_the_hidden_layers(name, hidden, statistics):
+    networks = networks_of(LEARNERS[name](hidden=hidden), statistics)
+    for network, layers in networks.items():
+        dense = [layers[f"Dense_{i}"]["kernel"].shape[-2:] for i in range(len(hidden) + 1)]
+        inputs, outputs = (5, 1) if "critic" in network else (3, 1 if network == "value" else 2)
+        assert dense == list(pairwise((inputs, *hidden, outputs)))
+        assert sum(layer.startswith("Dense") for layer in layers) == len(dense)
+
+
+@pytest.mark.parametrize(
+    "hidden", [(), (16, 0), (16, -1), (16.0,), ("16",), [16, 16], 16, (16, 100_000), None]
+)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_wrong_value_of_hidden_is_an_error(name, hidden):
+    with pytest.raises(UserError, match=rf"^{LEARNERS[name].__name__}\.hidden is .*; it must "):
+        LEARNERS[name](hidden=hidden)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("name", ["td3bc", "iql", "rebrac"])
+def test_layer_norm_is_in_the_critics_and_the_value_function(name, layer_norm, statistics):
+    learner = LEARNERS[name](hidden=(8, 7), critic_layer_norm=layer_norm)
+    for network, layers in networks_of(learner, statistics).items():
+        widths = [v["scale"].shape[-1] for k, v in layers.items() if k.startswith("LayerNorm")]
+        assert widths == ([8, 7] if layer_norm and "actor" not in network else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer_norm"), [("td3bc", False), ("iql", False), ("rebrac", True)]
+)
+def test_layer_norm_is_rebracs_alone_unless_set(name, layer_norm):
+    assert LEARNERS[name]().critic_layer_norm == layer_norm
 
 
 class Bandit:
@@ -162,7 +213,13 @@ class Bandit:
         observation = np.repeat(cls.context, 512)[:, None]
         fields = (observation, cls.action.reshape(-1, 1), cls.reward.ravel(), np.zeros(1024))
         rows = [jnp.asarray(field, jnp.float32) for field in fields]
-        return Transition(*rows, next_observation=rows[0], real=jnp.ones(1024, bool))
+        return Transition(
+            *rows,
+            next_observation=rows[0],
+            next_action=jnp.zeros((1024, 1)),
+            next_action_mask=jnp.zeros(1024, bool),
+            recorded=jnp.ones(1024, bool),
+        )
 
     @classmethod
     def advantage_weighted(cls):
@@ -178,6 +235,7 @@ BANDIT_ANSWERS = {
     "bc": ({}, Bandit.action.mean(1)),
     "td3bc": ({"bc_coefficient": 100.0}, Bandit.best),
     "iql": ({}, Bandit.advantage_weighted()),
+    "rebrac": ({}, Bandit.best),
 }
 
 
@@ -203,9 +261,9 @@ def test_statistics_are_those_of_the_recorded_states_and_returns(dataset, transi
 
 
 @pytest.mark.parametrize(
-    ("real", "expected"),
+    ("recorded", "expected"),
     [([True, False, False, True], (3.0, 2.0)), ([True] * 4, (2.5, 0.0)), ([False] * 4, (0.0, 2.5))],
 )
-def test_split_mean_is_zero_where_there_are_no_rows(real, expected):
-    means = split_mean("q", jnp.array([1.0, 2.0, 2.0, 5.0]), jnp.array(real))
-    assert (means["q_real"], means["q_synthetic"]) == expected
+def test_split_mean_is_zero_where_there_are_no_rows(recorded, expected):
+    means = split_mean("q", jnp.array([1.0, 2.0, 2.0, 5.0]), jnp.array(recorded))
+    assert (means["q_recorded"], means["q_synthetic"]) == expected

@@ -21,9 +21,11 @@ NETWORKS = ("actor", "critic", "target_actor", "target_critic")
 
 
 def random_batch(rng, size=32):
-    """Rows of which every eighth is terminal and about half are real."""
+    """Rows of which every eighth is terminal and about half are recorded."""
     episodes = [random_episode(rng, 4, terminated=i % 2 == 0) for i in range(size // 4)]
-    return to_transitions(make_dataset(episodes)).replace(real=jnp.asarray(rng.random(size) < 0.5))
+    return to_transitions(make_dataset(episodes)).replace(
+        recorded=jnp.asarray(rng.random(size) < 0.5)
+    )
 
 
 def random_state(rng):
@@ -129,20 +131,22 @@ def test_critic_loss_is_the_sum_of_both_mean_squared_errors(rng, state, batch):
     np.testing.assert_allclose(values, q, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("bc_on_real_only", [False, True])
-@pytest.mark.parametrize("real_rows", [0, 11, 32])
-def test_actor_loss_is_the_papers(state, batch, bc_on_real_only, real_rows):
-    batch = batch.replace(real=jnp.arange(32) < real_rows)
-    counts = np.asarray(batch.real) if bc_on_real_only else np.ones(32, bool)
-    learner = replace(LEARNER, bc_on_real_only=bc_on_real_only)
+@pytest.mark.parametrize("bc_on_recorded_only", [False, True])
+@pytest.mark.parametrize("recorded_rows", [0, 11, 32])
+def test_actor_loss_is_the_papers(state, batch, bc_on_recorded_only, recorded_rows):
+    batch = batch.replace(recorded=jnp.arange(32) < recorded_rows)
+    counts = np.asarray(batch.recorded) if bc_on_recorded_only else np.ones(32, bool)
+    learner = replace(LEARNER, bc_on_recorded_only=bc_on_recorded_only)
     loss = learner.actor_loss(state.actor, state.critic, batch, state.statistics)
     expected = reference_actor_loss(state.actor, state.critic, batch, counts)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("bc_on_real_only", [False, True])
-def test_actor_gradient_takes_the_normalizer_of_q_as_constant(rng, state, batch, bc_on_real_only):
-    counts = np.asarray(batch.real) if bc_on_real_only else np.ones(32, bool)
+@pytest.mark.parametrize("bc_on_recorded_only", [False, True])
+def test_actor_gradient_takes_the_normalizer_of_q_as_constant(
+    rng, state, batch, bc_on_recorded_only
+):
+    counts = np.asarray(batch.recorded) if bc_on_recorded_only else np.ones(32, bool)
     observation = np.asarray(batch.observation, np.float64)
     action = policy_of(state.actor, observation)
     q_scale = np.abs(critics_of(state.critic, observation, action)[0]).mean()
@@ -152,7 +156,7 @@ def test_actor_gradient_takes_the_normalizer_of_q_as_constant(rng, state, batch,
         moved = jax.tree.map(lambda p, d: np.float64(p) + step * d, state.actor, direction)
         return reference_actor_loss(moved, state.critic, batch, counts, q_scale)
 
-    learner = replace(LEARNER, bc_on_real_only=bc_on_real_only)
+    learner = replace(LEARNER, bc_on_recorded_only=bc_on_recorded_only)
     gradient = jax.jit(jax.grad(learner.actor_loss))
     grads = gradient(state.actor, state.critic, batch, state.statistics)
     slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: np.sum(g * d), grads, direction)))

@@ -31,7 +31,12 @@ def expanded(horizon: int, terminal: int | None = None) -> Transition:
         discount,
         STATES[:, steps],
     )
-    return Transition(*(jnp.asarray(a, jnp.float32) for a in arrays), real=jnp.ones(6, bool))
+    return Transition(
+        *(jnp.asarray(a, jnp.float32) for a in arrays),
+        next_action=jnp.zeros((6, 2)),
+        next_action_mask=jnp.zeros(6, bool),
+        recorded=jnp.ones(6, bool),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,17 @@
 """The one-step model on motion whose mean and noise are known."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from handmade import make_transitions
 from references import float64, mlp
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.errors import UserError
 from dawm_jax.models.dynamics import OneStepModel
 from dawm_jax.training.loop import fit
-from dawm_jax.types import Transition
 
 SMALL = OneStepModel(hidden=(32, 32), learning_rate=3e-3, batch_size=64, steps=800)
 DRIFT = np.array([[-0.1, 0.02, 0.0], [1.0, -0.2, 0.0], [0.0, 0.0, -0.3]])
@@ -30,7 +31,7 @@ def linear_motion(count, seed=0):
     action = rng.uniform(-1.0, 1.0, size=(count, 2))
     outcome = expected_outcome(observation, action) + rng.normal(size=(count, 4)) * NOISE
     arrays = (observation, action, outcome[:, 3], np.ones(count), observation + outcome[:, :3])
-    return Transition(*(jnp.asarray(a, jnp.float32) for a in arrays), real=jnp.ones(count, bool))
+    return make_transitions(*arrays)
 
 
 def outcomes(rows):
@@ -38,11 +39,26 @@ def outcomes(rows):
     return np.column_stack([change, float64(rows.reward)])
 
 
+def test_an_initial_state_has_the_normalizers_of_the_recorded_transitions():
+    recorded = linear_motion(200)
+    data = TransitionSet(recorded, linear_motion(300, seed=1))
+    state, other = (SMALL.init(jax.random.key(seed), data) for seed in (0, 1))
+    observation = float64(recorded.observation)
+    np.testing.assert_allclose(state.observation.offset, observation.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(state.observation.scale, observation.std(0), rtol=1e-4)
+    outcome = outcomes(recorded)
+    np.testing.assert_allclose(state.outcome.offset, outcome.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(state.outcome.scale, outcome.std(0), rtol=1e-4)
+    chex.assert_trees_all_equal(state.outcome, other.outcome)
+    kernels = [one.params["params"]["Dense_0"]["kernel"] for one in (state, other)]
+    assert kernels[0].shape == (5, 32)
+    assert (kernels[0] != kernels[1]).all()
+
+
 @pytest.fixture(scope="module")
 def trained():
-    transitions = linear_motion(4000)
-    state = SMALL.init(jax.random.key(0), transitions)
-    return fit(SMALL, state, TransitionSet(transitions), jax.random.key(1))
+    data = TransitionSet(linear_motion(4000))
+    return fit(SMALL, SMALL.init(jax.random.key(0), data), data, jax.random.key(1))
 
 
 def test_the_expected_step_of_a_linear_system_is_learnt(trained):
@@ -65,7 +81,7 @@ def test_the_noise_of_a_linear_system_is_learnt(trained):
 @pytest.mark.parametrize("shift", [0.0, 20.0, -20.0])  # of log deviations, held in [-5, 2]
 def test_loss_is_the_likelihood_of_the_scaled_outcome(shift):
     transitions, batch = linear_motion(200), linear_motion(32, seed=1)
-    state = SMALL.init(jax.random.key(0), transitions)
+    state = SMALL.init(jax.random.key(0), TransitionSet(transitions))
     last = state.params["params"]["Dense_2"]
     last["bias"] = last["bias"].at[4:].add(shift)
     observation = float64(transitions.observation)

@@ -7,8 +7,9 @@ from handmade import make_dataset, random_episode
 
 from dawm_jax.data.normalizer import NORMALIZERS
 from dawm_jax.data.windows import WindowSet
+from dawm_jax.errors import UserError
 from dawm_jax.models import window_codec
-from dawm_jax.models.window_codec import fit_codec
+from dawm_jax.models.window_codec import DIFFUSED, GIVEN, check_groups, fit_codec
 from dawm_jax.types import Context
 
 HORIZON = 4
@@ -203,3 +204,103 @@ def test_few_features_at_a_time_give_the_same(windows, monkeypatch, target, norm
     assert max(sizes) <= most
     chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_equal_shapes_and_dtypes(parts, whole)
+
+
+ALL = ("observation", "action", "reward", "terminal")
+JOINT = {"diffused": ALL}
+PLAN = {"diffused": ALL, "given": ("observation",)}  # Diffuser's (Janner et al. 2022)
+DECISION_DIFFUSER = {"diffused": ("observation",), "given": ("observation",)}
+
+
+def grouped(windows, **groups):
+    return fit_codec(windows, "increment", "standard", "standard", **groups)
+
+
+def test_channels_of_the_diffused_groups_lie_side_by_side_in_one_order(windows):
+    parts = {"observation": (0, 3), "reward": (3, 4), "terminal": (4, 5)}
+    joint = {"observation": (0, 3), "action": (3, 5), "reward": (5, 6), "terminal": (6, 7)}
+    for groups, expected in (
+        ({}, parts),
+        (JOINT, joint),
+        ({"diffused": ALL[::-1]}, joint),
+        (DECISION_DIFFUSER, {"observation": (0, 3)}),
+    ):
+        codec = grouped(windows, **groups)
+        assert codec.channels == {name: slice(*edges) for name, edges in expected.items()}
+        assert codec.width == max(stop for _, stop in expected.values())
+
+
+@pytest.mark.parametrize("groups", [JOINT, PLAN])
+def test_diffused_actions_are_channels_as_recorded(windows, window, groups):
+    codec = grouped(windows, **groups)
+    x0, mask = codec.encode(window)
+    np.testing.assert_array_equal(x0[..., 3:5], window.action)
+    counts = np.array(window.reward_mask)  # where an action was recorded
+    if groups is JOINT:
+        counts[:, 0] = False
+    np.testing.assert_array_equal(mask[..., 3:5], np.stack([counts, counts], axis=-1))
+    without, mask_without = grouped(windows).encode(window)
+    others = [0, 1, 2, 5, 6]
+    np.testing.assert_array_equal(x0[..., others], without)
+    np.testing.assert_array_equal(mask[..., others], mask_without)
+    decoded = codec.decode(x0, window.context)
+    np.testing.assert_array_equal(decoded.action, window.action)
+
+
+def test_a_given_action_is_pinned_where_it_is_diffused_and_embedded_where_it_is_not(
+    windows, window
+):
+    for groups, pins, embeds in (
+        ({}, False, True),
+        (JOINT, True, False),
+        (PLAN, False, False),
+        (DECISION_DIFFUSER, False, False),
+    ):
+        codec = grouped(windows, **groups)
+        x = jnp.full((len(window.reward), HORIZON, codec.width), 7.0)
+        changed = np.asarray(codec.pin(x, window.context)) != 7.0
+        expected = np.zeros(x.shape, bool)
+        expected[:, 0, :3] = True
+        if pins:
+            expected[:, 0, 3:5] = True
+            action = codec.pin(x, window.context)[:, 0, 3:5]
+            np.testing.assert_array_equal(action, window.context.action)
+        np.testing.assert_array_equal(changed, expected)
+        seen = window.context.action if embeds else np.zeros_like(window.context.action)
+        np.testing.assert_array_equal(codec.embedded_action(window.context), seen)
+
+
+def test_a_decoded_window_has_the_context_where_it_is_given_and_nothing_of_absent_groups(
+    windows, window
+):
+    def decoded(**groups):
+        codec = grouped(windows, **groups)
+        x0 = codec.clip(jnp.full((len(window.reward), HORIZON, codec.width), 1e6))
+        return codec.decode(x0, window.context)
+
+    assert decoded().action is None
+    joint = np.asarray(decoded(**JOINT).action)
+    np.testing.assert_array_equal(joint[:, 0], window.context.action)
+    np.testing.assert_array_equal(joint[:, 1:], np.ones_like(joint[:, 1:]))
+    np.testing.assert_array_equal(decoded(**PLAN).action, np.ones_like(joint))
+    states = decoded(**DECISION_DIFFUSER)
+    assert states.reward is None
+    assert states.action.shape == (len(joint), 0, 2)
+    assert not states.terminal.any()
+    np.testing.assert_array_equal(states.observation, decoded().observation)
+    np.testing.assert_array_equal(states.observation[:, 0], window.context.observation)
+
+
+@pytest.mark.parametrize(
+    ("diffused", "given", "message"),
+    [
+        (("observation", "rewards"), GIVEN, "unknown group in diffused 'rewards'.*mean 'reward'"),
+        (DIFFUSED, ("observation", "reward"), "unknown group in given 'reward'.*action, obs"),
+        (("reward", "terminal"), GIVEN, "diffused is .* must hold 'observation'"),
+        (DIFFUSED, ("action",), "given is .* must hold 'observation'"),
+        (("observation", "observation"), GIVEN, "no group twice"),
+    ],
+)
+def test_groups_that_no_model_can_have_are_refused(diffused, given, message):
+    with pytest.raises(UserError, match=message):
+        check_groups(diffused, given)

@@ -1,6 +1,7 @@
 from functools import partial
 from itertools import pairwise
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,8 @@ from handmade import make_dataset
 
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.samplers import Sampling
-from dawm_jax.diffusion.schedule import cosine_signal_rate, visited_steps
+from dawm_jax.diffusion.schedule import cosine_signal_rate
+from dawm_jax.models.window_codec import fit_codec
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from dawm_jax.training.loop import fit
@@ -36,6 +38,20 @@ def network(params, codec, x, step, keep, context):
         x = np.concatenate([x, np.repeat(state[:, None], HORIZON, axis=1)], axis=-1)
     inputs = (jnp.full(len(x), step), context.return_to_go, jnp.asarray(keep), context.action)
     return np.asarray(APPLY(params, x.astype(np.float32), *inputs), np.float64)
+
+
+def test_an_initial_state_has_the_codec_of_its_windows_and_its_parameters_as_average(
+    small_model, small_windows
+):
+    model, state = small_model("displacement")
+    other = model.init(jax.random.key(1), small_windows)
+    codec = fit_codec(small_windows, "displacement", "standard", "standard")
+    chex.assert_trees_all_equal(state.codec, codec)
+    chex.assert_trees_all_equal(other.codec, codec)
+    chex.assert_trees_all_equal(state.params, state.ema_params)
+    assert int(state.step) == 0
+    kernels = [max(jax.tree.leaves(one.params), key=jnp.size) for one in (state, other)]
+    assert (kernels[0] != kernels[1]).any()
 
 
 SETTINGS = [("increment", "x0"), ("displacement", "v"), ("absolute", "epsilon")]
@@ -156,6 +172,72 @@ def test_average_follows_every_few_steps_and_starts_late(small_model, window):
     assert max(jax.tree.leaves(moved)) > 1e-4
 
 
+ALL = ("observation", "action", "reward", "terminal")
+GROUPS = {
+    "DAWM": {},
+    "joint": {"diffused": ALL},
+    "Decision Diffuser": {"diffused": ("observation",), "given": ("observation",)},
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_of_channels_are_settings(small_windows, window, name):
+    model = WorldModel(horizon=HORIZON, width=8, multipliers=(1,), batch_size=8, **GROUPS[name])
+    state = model.init(jax.random.key(0), small_windows)
+    updated, metrics = jax.jit(model.update)(state, window, jax.random.key(1))
+    assert np.isfinite(metrics["loss"])
+    moved = jax.tree.map(lambda new, old: bool((new != old).any()), updated.params, state.params)
+    assert any(jax.tree.leaves(moved))
+
+    sampling = Sampling(temperature=3.0)  # that clipping is needed
+    sample = jax.jit(partial(model.sample, sampling=sampling))
+    keys = jax.random.split(jax.random.key(2), 8)
+    rollout = sample(updated, window.context, keys)
+    other = sample(updated, window.context.replace(action=-window.context.action), keys)
+    assert rollout.observation.shape == (8, HORIZON, DIM)
+    assert rollout.terminal.shape == (8, HORIZON)
+    assert np.isfinite(rollout.observation).all()
+    np.testing.assert_array_equal(rollout.observation[:, 0], window.context.observation)
+    follows_action = (rollout.observation != other.observation).any()
+    assert follows_action == (name != "Decision Diffuser")
+    if name == "Decision Diffuser":
+        assert rollout.reward is None
+        assert rollout.action.shape == (8, 0, 2)
+    else:
+        assert rollout.reward.shape == (8, HORIZON)
+    if name == "DAWM":
+        assert rollout.action is None
+    if name == "joint":
+        assert rollout.action.shape == (8, HORIZON, 2)
+        np.testing.assert_array_equal(rollout.action[:, 0], window.context.action)
+        assert np.abs(rollout.action[:, 1:]).max() == 1.0
+        assert np.abs(rollout.action[:, 1:]).min() < 1.0
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "dpm_solver_2m"])
+@pytest.mark.parametrize(
+    ("schedule", "parameterization"), [("elucidated", "preconditioned"), ("flow", "velocity")]
+)
+def test_schedules_in_continuous_time_train_and_sample(
+    small_model, window, schedule, parameterization, sampler
+):
+    model, state = small_model(schedule=schedule, parameterization=parameterization)
+    update = jax.jit(model.update)
+    for step in range(2):
+        state, metrics = update(state, window, jax.random.key(step))
+        assert np.isfinite(metrics["loss"])
+    # No discrete schedule has so many of its 5 steps.
+    sampling = Sampling(sampling_steps=8, sampler=sampler)
+    keys = jax.random.split(jax.random.key(5), 8)
+    rollout = jax.jit(partial(model.sample, sampling=sampling))(state, window.context, keys)
+    assert np.isfinite(rollout.observation).all()
+    assert np.isfinite(rollout.reward).all()
+    np.testing.assert_array_equal(rollout.observation[:, 0], window.context.observation)
+    changes = np.diff(rollout.observation, axis=1)
+    scale = np.asarray(state.codec.target.scale)
+    assert (np.abs(changes).max(axis=(0, 1)) <= 5 * scale).all()
+
+
 def test_one_compilation_for_each_shape(small_model, window):
     model, state = small_model()
     update, sample = jax.jit(model.update), jax.jit(model.sample)
@@ -203,6 +285,12 @@ def test_computing_in_bfloat16_changes_no_more_than_its_rounding(small_model, wi
         ({"observation_normalizer": "none"}, "observation_normalizer 'none'.*standard"),
         ({"reward_normalizer": "max"}, "reward_normalizer 'max'"),
         ({"parameterization": "eps"}, "parameterization 'eps'"),
+        ({"schedule": "karras"}, "unknown schedule 'karras'"),
+        ({"schedule": "elucidated"}, "'x0' does not fit.*'elucidated'"),
+        ({"sigma_max": 10.0}, "WorldModel.sigma_max is 10.0, but the schedule 'cosine'"),
+        ({"diffused": ("reward",)}, "diffused is .*'observation'"),
+        ({"given": ("observation", "terminal")}, "group in given 'terminal'"),
+        ({"diffused": "observation"}, "WorldModel.diffused is .*tuple"),
         ({"multipliers": ()}, "multipliers"),
         ({"condition_dropout": 1.5}, "condition_dropout is 1.5"),
         ({"learning_rate": -1e-3}, "learning_rate is -0.001"),
@@ -229,17 +317,14 @@ def one_step(rng):
     return np.array([[state], [next_state]]), np.array([[action]]), np.array([reward]), False
 
 
-def variance_kept(rate, visited, variance):
+def variance_kept(alpha, sigma, variance):
     """Share of a Gaussian's `variance` that ancestral sampling with its exact denoiser keeps."""
-    sampled = 1.0
-    visited = [0, *visited]
-    for j, k in reversed(list(pairwise(visited))):
-        alpha = rate[k] / rate[j]
-        gain = np.sqrt(rate[k]) * variance / (rate[k] * variance + 1 - rate[k])
-        from_x0 = np.sqrt(rate[j]) * (1 - alpha) / (1 - rate[k])
-        from_x = np.sqrt(alpha) * (1 - rate[j]) / (1 - rate[k])
-        sampled = (from_x0 * gain + from_x) ** 2 * sampled
-        sampled += (1 - rate[j]) * (1 - alpha) / (1 - rate[k])
+    sampled = alpha[0] ** 2 + sigma[0] ** 2
+    for (a, b), (s, r) in zip(pairwise(alpha), pairwise(sigma), strict=True):
+        gain = a * variance / (a**2 * variance + s**2)
+        added = 1 - (a * r / (b * s)) ** 2
+        from_x = a / b * (r / s) ** 2
+        sampled = (b * added * gain + from_x) ** 2 * sampled + r**2 * added
     return sampled / variance
 
 
@@ -252,6 +337,15 @@ def variance_kept(rate, visited, variance):
             {"parameterization": "v", "diffusion_steps": 1000, "steps": 15_000},
             1000,
             0.1,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"parameterization": "velocity", "schedule": "flow"}, 250, 0.2, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"parameterization": "preconditioned", "schedule": "elucidated"},
+            250,
+            0.2,
             marks=pytest.mark.slow,
         ),
     ],
@@ -288,10 +382,10 @@ def test_a_trained_model_samples_the_conditional_distribution(settings, visited,
     np.testing.assert_allclose(factors, [*FACTORS, 0.0], atol=tolerance / 4)
 
     scale = float(state.codec.target.scale[0])
-    rate = cosine_signal_rate(model.diffusion_steps)
-    steps = visited_steps(model.diffusion_steps, visited)
-    kept = variance_kept(rate, steps, (HIDDEN / scale) ** 2)
-    assert kept > 0.95 if visited > 5 else 0.01 < kept < 0.9
+    times = model.process.grid(visited)
+    levels = model.process.alpha(times), model.process.sigma(times)
+    kept = variance_kept(*levels, (HIDDEN / scale) ** 2)
+    assert kept > 0.9 if visited > 5 else 0.01 < kept < 0.9
     ratio = np.var(sampled - inputs @ factors) / (kept * HIDDEN**2)
     assert 1 / (1 + tolerance) < ratio < 1 + tolerance
     assert np.abs(rollout.reward[:, 0] - known[:, 2]).mean() < 0.2

@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dawm_jax.networks import convolution, temporal_unet
 from dawm_jax.networks.blocks import mish, sinusoidal_embedding
 from dawm_jax.networks.convolution import temporal_convolution
 from dawm_jax.networks.group_norm import GroupNorm
 from dawm_jax.networks.temporal_unet import ConvBlock, TemporalConv, TemporalUNet, Upsample
+
+pytestmark = pytest.mark.optimized  # bounds are those of the programs that users run
 
 KEY = jax.random.key(0)
 
@@ -59,9 +60,8 @@ def arrays(*shapes):
         (6, 4, 3, 0),
     ],
 )
-@pytest.mark.parametrize("narrow", [0, 1024], ids=["wide", "narrow"])
-def test_temporal_convolution(narrow_up_to, narrow, steps, taps, stride, left):
-    narrow_up_to(narrow)
+@pytest.mark.usefixtures("every_way")
+def test_temporal_convolution(steps, taps, stride, left):
     x, kernel = arrays((3, steps, 2), (taps, 2, 4))
     convolved = temporal_convolution(x, list(kernel), stride, left)
     np.testing.assert_allclose(convolved, naive_convolution(x, kernel, stride, left), atol=1e-5)
@@ -69,15 +69,17 @@ def test_temporal_convolution(narrow_up_to, narrow, steps, taps, stride, left):
 
 
 @pytest.mark.parametrize(("steps", "products"), [(1, 1), (2, 3), (4, 9), (8, 5), (3, 5)])
-def test_wide_convolutions_of_few_steps_take_fewer_products(steps, products):
+def test_wide_convolutions_of_few_steps_take_fewer_products(traced_for, steps, products):
+    traced_for(True)
     x, kernel = arrays((3, steps, 600), (5, 600, 4))
     program = jax.make_jaxpr(lambda x, k: temporal_convolution(x, k, left=2))(x, list(kernel))
     assert str(program).count("dot_general[") == products
 
 
 @pytest.mark.parametrize("steps", [2, 4])
-def test_fewer_products_are_as_exact(steps):
+def test_fewer_products_are_as_exact(traced_for, steps):
     """The error of wide convolutions is that of a sum of as many float32 products."""
+    traced_for(True)
     x, kernel, out = arrays((4, steps, 512), (5, 512, 64), (4, steps, 64))
     wide, slopes = jax.vjp(lambda x, k: temporal_convolution(x, k, left=2), x, tuple(kernel))
     expected = naive_convolution(x, kernel, 1, 2)
@@ -97,6 +99,7 @@ def test_temporal_conv_is_centred_and_adds_its_bias(taps, stride):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.usefixtures("every_way")
 def test_upsample_is_a_transposed_convolution_of_padding_one(steps):
     x, kernel, bias = arrays((2, steps, 3), (4, 3, 3), (3,))
     expected = np.tile(bias.astype(np.float64), (2, 2 * steps, 1))
@@ -131,10 +134,9 @@ def test_mish_and_its_slope_are_exact_everywhere():
     np.testing.assert_allclose(gradient, slope, rtol=5e-6)
 
 
-@pytest.mark.parametrize("narrow", [0, 1024], ids=["wide", "narrow"])
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
-def test_group_norm_and_its_gradients_are_those_of_flax(narrow_up_to, narrow, dtype):
-    narrow_up_to(narrow)
+@pytest.mark.usefixtures("every_way")
+def test_group_norm_and_its_gradients_are_those_of_flax(dtype):
     x, scale, bias, out = arrays((3, 4, 24), (24,), (24,), (3, 4, 24))
     x[1] = 0.5  # no variance
     params = {"scale": scale, "bias": bias}
@@ -234,29 +236,8 @@ def unet():
     return jax.jit(lambda **inputs: network.apply(params, **inputs)), inputs
 
 
-def test_every_way_of_convolving_is_the_same_network(monkeypatch, narrow_up_to):
-    x, action = arrays((4, 4, 3), (4, 2))
-    one = jnp.ones(4)
-    inputs = {"x": x, "step": one, "return_to_go": one, "keep_return": one > 0, "action": action}
-    network = TemporalUNet(features=3, width=16, multipliers=(1, 2))
-    leaves, tree = jax.tree.flatten(jax.eval_shape(network.init, KEY, **inputs))
-    params = jax.tree.unflatten(tree, [0.1 * a for a in arrays(*(leaf.shape for leaf in leaves))])
-
-    def plain(x, kernel, stride=1, left=0):
-        return xla_convolution(x, jnp.stack(kernel), stride, left)
-
-    def predicted():
-        return jax.jit(lambda params, inputs: network.apply(params, **inputs))(params, inputs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(temporal_unet, "temporal_convolution", plain)
-        expected = predicted()
-    for narrow in (0, convolution.NARROW):  # by taps and in few products; banded
-        narrow_up_to(narrow)
-        np.testing.assert_allclose(predicted(), expected, atol=1e-5)
-
-
-def test_each_part_is_traced_once_for_its_shapes(unet):
+def test_each_part_is_traced_once_for_its_shapes(traced_for, unet):
+    traced_for(True)
     predict, inputs = unet
     program = jax.make_jaxpr(predict)(**inputs).eqns[0].params["jaxpr"]
     traces = {}
@@ -264,7 +245,7 @@ def test_each_part_is_traced_once_for_its_shapes(unet):
         if "jaxpr" in part.params:
             shapes = (part.params["name"], *(variable.aval.shape for variable in part.invars))
             traces.setdefault(shapes, []).append(part.params["jaxpr"])
-    assert {"temporal_convolution", "_group_norm"} == {name for name, *_ in traces}
+    assert {"_products", "_group_norm"} == {name for name, *_ in traces}
     assert sum(map(len, traces.values())) > 2 * len(traces)
     # An upsampling's two convolutions are of the same shapes, but not of the same steps.
     assert {len(set(map(id, of_shapes))) for of_shapes in traces.values()} <= {1, 2}

@@ -1,10 +1,9 @@
-"""Tests on eight simulated devices, which test_mesh.py runs in a process that has them."""
+"""Tests on eight simulated devices, which test_devices.py runs in a process that has them."""
 
 import jax
 import numpy as np
 import pytest
 from handmade import make_dataset, random_episode
-from jax.tree_util import Partial
 
 from dawm_jax.data import npz_columns
 from dawm_jax.data.sampling import TransitionSet
@@ -14,11 +13,10 @@ from dawm_jax.errors import UserError
 from dawm_jax.learners import LEARNERS, TD3BC, DataStatistics
 from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.window_diffusion import WorldModel
-from dawm_jax.sources import generate as synthesis
-from dawm_jax.sources.generate import Synthesis, synthesize
-from dawm_jax.training.devices import device_mesh
-from dawm_jax.training.loop import fit, jitted, train
-from dawm_jax.training.starting import made
+from dawm_jax.sources import DAWM, generate
+from dawm_jax.sources.generate import Synthesis, synthesize, synthesize_parts
+from dawm_jax.training.devices import SEED, NamedSharding, Split, device_mesh
+from dawm_jax.training.loop import compiled_loop, fit, train
 
 KEY = jax.random.key(0)
 SMALL = {"horizon": 4, "width": 8, "multipliers": (1,), "steps": 2, "ema_every": 1}
@@ -31,10 +29,16 @@ def dataset():
     return make_dataset([random_episode(rng, *end) for end in ends], 0.9, 2.0)
 
 
+def initial(learner, dataset, keys):
+    """Initial states, one per key."""
+    init = jax.jit(jax.vmap(learner.init, in_axes=(0, None)))
+    return init(keys, DataStatistics.of(dataset))
+
+
 @pytest.fixture
 def operations(monkeypatch):
-    """Floating-point operations that a device makes in each program that is compiled, in order."""
-    jitted(lambda: 0)  # asks XLA what it knows, once
+    """Floating-point operations of a device in each program that is compiled, in order."""
+    compiled_loop(lambda state: state)  # checks the compiler's options, once
     counts, jit = [], jax.jit
 
     def counting(function, **settings):
@@ -69,8 +73,7 @@ def test_a_world_model(dataset, operations):
     state = model.init(KEY, windows)
     operations.clear()
     one, eight = (
-        list(train(model, state, windows, KEY, chunk=1, mesh=mesh))
-        for mesh in (None, device_mesh())
+        train(model, state, windows, KEY, chunk=1, mesh=mesh) for mesh in (None, device_mesh())
     )
     for (_, state, metrics), (_, other, same) in zip(one, eight, strict=True):
         assert_close(metrics, same)
@@ -81,14 +84,11 @@ def test_a_world_model(dataset, operations):
 
 
 def test_a_batch_that_the_devices_do_not_divide(dataset, operations):
-    transitions = to_transitions(dataset)
+    data = TransitionSet(to_transitions(dataset))
     model = InverseDynamics(steps=2, hidden=(64,), batch_size=100)
-    state = model.init(KEY, transitions)
+    state = model.init(KEY, data)
     operations.clear()
-    one, eight = (
-        fit(model, state, TransitionSet(transitions), KEY, mesh=mesh)
-        for mesh in (None, device_mesh())
-    )
+    one, eight = (fit(model, state, data, KEY, mesh=mesh) for mesh in (None, device_mesh()))
     assert_close(one.params, eight.params)
     assert operations[1] < operations[0] / 4
 
@@ -100,8 +100,7 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
     mix = TransitionSet(transitions, transitions.replace(reward=transitions.reward + 1.0))
     learner = TD3BC(steps=2, hidden=(32,), batch_size=256)
     keys = jax.random.split(KEY, 8)
-    init = jax.vmap(learner.init, in_axes=(0, None))
-    state = init(keys, DataStatistics.of(dataset))
+    state = initial(learner, dataset, keys)
     operations.clear()
     one = fit(learner, state, mix, keys, seeds=True)
     for seeds, share in ((8, 1), (4, 1), (3, 3)):
@@ -123,58 +122,99 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
 def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name, compiled):
     learner = LEARNERS[name](steps=4, hidden=(16,), batch_size=64)
     keys = jax.random.split(KEY, 4)
-    new = Partial(jax.vmap(learner.init, in_axes=(0, None)), keys, DataStatistics.of(dataset))
+    state = initial(learner, dataset, keys)
     data = TransitionSet(to_transitions(dataset))
-    one, eight, beside = (
-        fit(learner, state, data, keys, seeds=True, mesh=mesh)
-        for state, mesh in ((made(new), None), (made(new), device_mesh(4)), (new, device_mesh(4)))
+    one, eight = (
+        fit(learner, state, data, keys, seeds=True, mesh=mesh) for mesh in (None, device_mesh(4))
     )
     assert_close(one, eight)
-    jax.tree.map(np.testing.assert_array_equal, eight, beside)
     chunks = [program for program in compiled if "all_seeds" in program or "on_mesh" in program]
-    assert len(chunks) == 3, compiled
-    assert shards(eight) == shards(beside) == {(4, 1)}
+    assert len(chunks) == 2, compiled
+    assert shards(eight) == {(4, 1)}
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_a_state_on_a_mesh_is_donated_to_the_next_chunk_but_not_the_callers_own(dataset, seeds):
+    learner = LEARNERS["bc"](steps=3, hidden=(8,), batch_size=8)
+    keys = jax.random.split(KEY, seeds)
+    own = initial(learner, dataset, keys)
+    data, mesh = TransitionSet(to_transitions(dataset)), device_mesh(seeds)
+    placed = jax.device_put(own, NamedSharding(mesh, Split(SEED)))
+    states = [
+        state.params
+        for _, state, _ in train(learner, placed, data, keys, chunk=1, seeds=True, mesh=mesh)
+    ]
+    deleted = [{leaf.is_deleted() for leaf in jax.tree.leaves(state)} for state in states]
+    assert deleted == [{True}, {True}, {False}]
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((own, placed)))
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(states[-1])} == {8}
 
 
 def test_learners_on_transitions_in_a_file(dataset, tmp_path):
     """Each device is given the rows of its own seeds."""
-    real = to_transitions(dataset)
-    np.savez(tmp_path / "transitions.npz", **vars(real))
+    recorded = to_transitions(dataset)
+    np.savez(tmp_path / "transitions.npz", **vars(recorded))
     columns = npz_columns.mapped(tmp_path / "transitions.npz")
     stored = StoredTransitions(columns, lambda action: action, memory=2**14)
     learner = TD3BC(steps=4, hidden=(8,), batch_size=16)
     keys = jax.random.split(KEY, 4)
-    new = Partial(jax.vmap(learner.init, in_axes=(0, None)), keys, DataStatistics.of(dataset))
+    state = initial(learner, dataset, keys)
     mesh = device_mesh(4)
-    one, eight, streamed = (
-        fit(learner, start, data, keys, seeds=True, mesh=mesh)
-        for start, data, mesh in (
-            (made(new), TransitionSet(real, real), None),
-            (made(new), TransitionSet(real, real), mesh),
-            (new, TransitionStream(real, stored), mesh),
-        )
+    in_memory, streamed = (
+        fit(learner, state, data, keys, seeds=True, mesh=mesh)
+        for data in (TransitionSet(recorded, recorded), TransitionStream(recorded, stored))
     )
-    assert_close(one, streamed)
-    assert_close(eight, streamed)
+    assert_close(in_memory, streamed)
     assert shards(streamed) == {(4, 1)}
 
 
-def test_synthesis(dataset, monkeypatch):
-    model, inverse = WorldModel(**SMALL), InverseDynamics(hidden=(8,))
-    models = (
-        model,
-        model.init(KEY, WindowSet.of(dataset, SMALL["horizon"])),
-        inverse,
-        inverse.init(KEY, to_transitions(dataset)),
-    )
-    made, generate = [], synthesis._generate
-    monkeypatch.setattr(synthesis, "_generate", lambda *a: made.append(generate(*a)) or made[-1])
+@pytest.fixture(scope="module")
+def source(dataset):
+    """DAWM with small models, and their untrained states."""
+    dawm = DAWM(WorldModel(**SMALL), InverseDynamics(hidden=(8,)))
+    return dawm, {
+        name: model.init(KEY, dawm.data(name, dataset)) for name, model in dawm.models().items()
+    }
+
+
+def test_synthesis(dataset, source, monkeypatch):
+    calls, function = [], generate._generate
+
+    def watched(*arguments):
+        calls.append(function(*arguments))
+        return calls[-1]
+
+    monkeypatch.setattr(generate, "_generate", watched)
     settings = Synthesis(transitions=100, chunk=12)
     one, eight = (
-        synthesize(*models, dataset, settings, KEY, mesh) for mesh in (None, device_mesh())
+        synthesize(*source, dataset, settings, KEY, mesh) for mesh in (None, device_mesh())
     )
     assert 0 < len(one.reward) <= 102
     assert_close(one, eight, atol=1e-3)
-    assert [len(valid) for _, valid in made] == [12, 12, 12, 16, 16, 16]
-    transitions, valid = made[-1]
+    assert [len(valid) for _, valid in calls] == [12, 12, 12, 16, 16, 16]
+    transitions, valid = calls[-1]
     assert shards((transitions.observation, transitions.reward, valid)) == {(16, 2)}
+
+
+def test_a_chunk_too_large_for_the_devices_is_halved_to_a_multiple_of_them(
+    dataset, source, monkeypatch
+):
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+    calls, function, most = [], generate._generate, 8
+
+    def limited(*arguments):
+        calls.append(len(arguments[3]))
+        if calls[-1] > most:
+            raise error
+        return function(*arguments)
+
+    monkeypatch.setattr(generate, "_generate", limited)
+    settings, mesh = Synthesis(transitions=60, chunk=40), device_mesh()  # of 20 rollouts
+    ends = [end for end, _ in synthesize_parts(*source, dataset, settings, KEY, mesh=mesh)]
+    assert ends == [8, 16, 20]
+    assert calls == [24, 16, 8, 8, 8]
+    most = 7
+    calls.clear()
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        list(synthesize_parts(*source, dataset, settings, KEY, mesh=mesh))
+    assert calls == [24, 16, 8]

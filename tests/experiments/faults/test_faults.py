@@ -6,21 +6,26 @@ import jax
 import pytest
 
 from experiments.faults.comparison import differences, results_of
-from experiments.faults.damage import damage_one, newest_files
+from experiments.faults.damage import damage_all_checkpoints, damage_one, newest_files
+from experiments.faults.messages import NO_CHECKPOINT, names_damaged_file
 from experiments.faults.trials import Campaign
+from experiments.store.checkpoints import Checkpoints
+from experiments.store.files import sound
+from experiments.store.stage import stages_of
 
 
 def test_faults_of_every_kind_change_no_result(tmp_path, finished):
-    """The short form of `python -m experiments.faults`, on programs that are compiled already."""
+    """A short `python -m experiments.faults`, with a warm compilation cache."""
     arguments = ["--config=experiments/configs/tiny.py", "--config.learners=bc"]
     cache = jax.config.jax_compilation_cache_dir
     campaign = Campaign(tmp_path, arguments, seed=1, cache=cache)
-    assert {"recording", "world_model", "synthesis", "bc-real", "bc-dawm"} <= set(campaign.order)
+    stages = {"recording", "world_model", "synthesis-dawm", "bc-recorded", "bc-dawm"}
+    assert stages <= set(campaign.parts)
     trials = campaign.run(kills=4, damages=1, signals=1, disks=0)
-    assert [trial.wrong for trial in trials] == [[]] * len(trials)
+    assert [trial.failures for trial in trials] == [[]] * len(trials)
     assert campaign.count("kill") == 4
     assert campaign.count("damage") == 1
-    assert campaign.count("SIGTERM") <= 1  # none if it came after the end
+    assert campaign.count("SIGTERM") <= 1  # none if the run ended first
 
 
 @pytest.fixture
@@ -40,31 +45,58 @@ def test_every_result_is_compared(finished, copied):
     results["learners"][0]["seeds"][1]["returns"][0] += 1e-12
     (copied / "results.json").write_text(json.dumps(results))
     append(copied / "metrics.jsonl", b"{}\n")
-    stages = {path.name.rpartition("-")[0]: path for path in (copied / "stages").iterdir()}
-    append(stages["synthesis"] / "transitions.npz", b"0")
-    append(stages["bc-real"] / "curve.json", b" ")
-    shutil.rmtree(stages["iql-dawm"] / "checkpoints" / "20")
-    shutil.rmtree(stages["td3bc-dawm"] / "best")
+    stages = {files.stage: files for files in stages_of(copied)}
+    append(stages["synthesis-dawm"].transitions, b"0")
+    append(stages["bc-recorded"].curve, b" ")
+    shutil.rmtree(stages["bc-dawm"].checkpoints / "20")
+    shutil.rmtree(stages["td3bc-dawm"].best)
     assert differences(expected, results_of(copied)) == sorted(
         [
             "results.json",
             "metrics.jsonl",
-            f"{stages['synthesis'].name}/transitions.npz",
-            f"{stages['bc-real'].name}/curve.json",
-            f"{stages['iql-dawm'].name}/checkpoints",
-            f"{stages['td3bc-dawm'].name}/best",
+            f"{stages['synthesis-dawm'].path.name}/transitions.npz",
+            f"{stages['bc-recorded'].path.name}/curve.json",
+            f"{stages['bc-dawm'].path.name}/checkpoints",
+            f"{stages['td3bc-dawm'].path.name}/best",
         ]
     )
 
 
 def test_damage_reaches_every_kind_of_file(finished, copied):
     found = newest_files(copied)
-    names = {path.name for path in found}
+    paths = [file.path for file in found]
+    names = {path.name for path in paths}
     assert {"transitions.npz", "record.json", "curve.json", "20.sha256", "_METADATA"} <= names
+    assert {path.name for path in paths if path.suffix == ".sha256"} == {
+        file.path.name for file in found if file.is_seal
+    }
     for seed in range(20):
-        before = {path: path.read_bytes() for path in found}
-        how, path = damage_one(found, random.Random(seed))
-        changed = [p for p in found if not p.exists() or p.read_bytes() != before[p]]
-        assert changed == [path]
-        assert path.exists() == (how != "gone")
-        path.write_bytes(before[path])
+        before = {path: path.read_bytes() for path in paths}
+        how, file = damage_one(found, random.Random(seed))
+        changed = [p for p in paths if not p.exists() or p.read_bytes() != before[p]]
+        assert changed == [file.path]
+        assert file.path.exists() == (how != "deleted")
+        assert file.path.exists() or not file.is_seal
+        file.path.write_bytes(before[file.path])
+
+
+def test_damaged_files_are_named_as_in_the_messages_of_a_run(finished, copied, capsys):
+    found = newest_files(copied)
+    file = next(file for file in found if file.path.name == "_METADATA")
+    file.path.unlink()
+    checkpoints = Checkpoints(file.stage.checkpoints, file.stage.stage, keep=1)
+    checkpoints.newest()
+    checkpoints.close()
+    assert names_damaged_file(capsys.readouterr().out, file.stage.stage, file.name)
+    file = next(file for file in found if file.path == file.stage.curve)
+    file.path.write_text("{}")
+    assert not sound(file.path, file.stage.stage)
+    assert names_damaged_file(capsys.readouterr().out, file.stage.stage, file.name)
+
+
+def test_every_checkpoint_of_a_stage_is_damaged(finished, copied, capsys):
+    stage = damage_all_checkpoints(copied, random.Random(0))
+    checkpoints = Checkpoints(stage.checkpoints, stage.stage, keep=1)
+    assert checkpoints.newest() is None
+    checkpoints.close()
+    assert f"{NO_CHECKPOINT} checkpoints" in capsys.readouterr().out

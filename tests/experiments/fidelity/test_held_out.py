@@ -1,4 +1,4 @@
-"""Models judged by recorded windows and by Hopper's simulator, beside figures worked out here."""
+"""Rollouts judged by recorded ones and by Hopper's simulator, against figures computed here."""
 
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -10,22 +10,25 @@ import numpy as np
 import pytest
 
 from dawm_jax.data.formats.minari import load
+from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
-from dawm_jax.types import Context, Rollout, Window
-from experiments import pipeline
-from experiments.fidelity import held_out as imagination
+from dawm_jax.sources import SOURCES, RolloutSource
+from dawm_jax.types import Context, Transition, Window
+from experiments.fidelity import held_out, judge
 from experiments.fidelity.judge import (
-    Imagined,
-    actions_kept,
+    Rollouts,
+    actions_recovered,
     against_the_data,
     against_the_simulator,
     terminals_by_rule,
 )
 from experiments.reporting import figures
+from experiments.run.config import build
 from experiments.run.context import Run
 from experiments.simulation.simulator import make_simulator
 
-MODELS = ["world_model", "one_step", "repeated"]
+MODELS = ["synthetic", "one_step_model", "repeated"]
+ROLLOUTS = [name for name, source in SOURCES.items() if isinstance(source(), RolloutSource)]
 Z, ANGLE, SPEED = 0, 1, slice(5, 11)  # of Hopper's observation
 
 
@@ -49,8 +52,13 @@ def window(dataset):
 @pytest.fixture(scope="module")
 def played(window):
     """The windows with the actions that were recorded in them."""
-    parts = (window.observation, window.action[:, :-1], window.reward[:, :-1])
-    return Imagined(*parts, window.observation_mask[:, 1:])
+    return Rollouts(
+        observation=window.observation,
+        action=window.action[:, :-1],
+        reward=window.reward[:, :-1],
+        terminal=window.terminal[:, 1:],
+        valid=window.observation_mask[:, 1:],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +66,13 @@ def steps(dataset):
     """Every third recorded step as a window of two states."""
     rows = jax.tree.map(lambda leaf: np.asarray(leaf)[::3], to_transitions(dataset))
     pair = np.stack([rows.observation, rows.next_observation], axis=1)
-    shape = (len(pair), 1)
-    return Imagined(pair, rows.action[:, None], rows.reward[:, None], np.ones(shape, bool))
+    return Rollouts(
+        observation=pair,
+        action=rows.action[:, None],
+        reward=rows.reward[:, None],
+        terminal=(rows.discount == 0.0)[:, None],
+        valid=np.ones((len(pair), 1), bool),
+    )
 
 
 def unclipped(observation):
@@ -128,7 +141,8 @@ def test_transitions_that_do_not_exist_are_left_out(simulator, played):
     observation[::2, 2:, Z] += 5.0
     reward[::2, 1:] = 99.0
     valid[::2, 1:] = False
-    changes, rewards = judged(simulator, Imagined(observation, played.action, reward, valid))
+    one = replace(played, observation=observation, reward=reward, valid=valid)
+    changes, rewards = judged(simulator, one)
     assert min(*np.ravel(changes["dimensions"]), *rewards) > 0.99
 
 
@@ -147,7 +161,7 @@ def test_flags_by_the_rule_agree_with_it(simulator, played):
     ended = ~healthy(played.observation[:, 1:])
     rate = ended[played.valid].mean()
     assert 0.0 < rate < 0.5
-    assert terminals_by_rule(simulator, played, ended) == {
+    assert terminals_by_rule(simulator, replace(played, terminal=ended)) == {
         "precision": 1.0,
         "recall": 1.0,
         "base_rate": pytest.approx(rate),
@@ -159,14 +173,14 @@ def test_wrong_flags_are_counted_where_the_state_exists(simulator, played):
     ended = ~healthy(played.observation[:, 1:])
     flags = ended ^ (np.random.default_rng(0).random(ended.shape) < 0.3)
     right, flagged = ended[played.valid], flags[played.valid]
-    assert terminals_by_rule(simulator, played, flags) == {
+    assert terminals_by_rule(simulator, replace(played, terminal=flags)) == {
         "precision": pytest.approx(right[flagged].mean()),
         "recall": pytest.approx(flagged[right].mean()),
         "base_rate": pytest.approx(right.mean()),
         "agreement": pytest.approx((right == flagged).mean()),
     }
     without_rule = SimpleNamespace(terminal=lambda observation: None)
-    assert terminals_by_rule(without_rule, played, flags) is None
+    assert terminals_by_rule(without_rule, played) is None
 
 
 @dataclass(frozen=True)
@@ -179,15 +193,16 @@ class Pushed:
         return (observation < 2.0).all(axis=-1)
 
     def step(self, observation, action):
-        return observation + action, action[:, 0]
+        following = observation + action
+        return following[:, : self.features], action[:, 0], following[:, 0] > 1.0
 
 
-def test_actions_kept_are_those_inferred_where_states_are_known():
+def test_actions_are_recovered_where_states_are_known():
     rng = np.random.default_rng(0)
     observation = rng.normal(size=(200, 4, 2))
     action = rng.uniform(-1.0, 1.0, size=(200, 3, 2))
     valid = rng.random((200, 3)) < 0.8
-    one = Imagined(observation, action, None, valid)
+    one = Rollouts(observation, action, None, np.zeros_like(valid), valid)
 
     def infer(state, following):
         assert following.dtype == np.float32
@@ -201,9 +216,9 @@ def test_actions_kept_are_those_inferred_where_states_are_known():
     ]
     assert 0.5 < len(counted) / valid[:, 1:].sum() < 1.0
     expected = 1 - np.mean(np.square(counted) / 4, axis=0) / np.var(counted, axis=0)
-    found = actions_kept(Pushed(), one, infer)
+    found = actions_recovered(Pushed(), one, infer)
     np.testing.assert_allclose(found["dimensions"], expected, rtol=1e-5)
-    assert actions_kept(Pushed(features=1), one, infer) is None
+    assert actions_recovered(Pushed(features=1), one, infer) is None
 
 
 def test_windows_are_compared_with_recorded_ones_where_those_exist(window, played):
@@ -213,11 +228,10 @@ def test_windows_are_compared_with_recorded_ones_where_those_exist(window, playe
     observation[:, 1:][~played.valid] = 77.0
     reward = 0.5 * window.reward[:, :-1]
     still = np.broadcast_to(window.observation[:, :1], window.observation.shape)
-    model = Imagined(observation, played.action, reward, np.zeros_like(played.valid))
-    found = against_the_data(
-        window,
-        {"recorded": played, "model": model, "still": Imagined(still, played.action, None, None)},
-    )
+    nowhere = np.zeros_like(played.valid)
+    model = replace(played, observation=observation, reward=reward, valid=nowhere)
+    standing = replace(played, observation=still, reward=None)
+    found = against_the_data(window, {"recorded": played, "model": model, "still": standing})
     assert [list(found[name]) for name in ("states", "rewards", "variance_ratio")] == [
         ["model", "still"],
         ["model"],
@@ -246,67 +260,194 @@ class Walked:
         return states, states[:, :-1, 0]
 
 
-def test_each_model_continues_the_recorded_first_state():
+@pytest.mark.parametrize("infers", [True, False])
+def test_each_model_continues_the_recorded_first_state(infers):
     rng = np.random.default_rng(0)
-    observation, imagined = rng.normal(size=(2, 5, 4, 2)).astype(np.float32)
-    action, reward = rng.normal(size=(5, 4, 2)).astype(np.float32), rng.normal(size=(5, 4))
+    observation, synthetic = rng.normal(size=(2, 5, 4, 2)).astype(np.float32)
+    action, chosen = rng.normal(size=(2, 5, 4, 2)).astype(np.float32)
+    reward = rng.normal(size=(5, 4))
     exists, terminal = np.ones((5, 4), bool), np.zeros((5, 4), bool)
     exists[0, 2:] = False
     terminal[1, 3] = terminal[2, 2] = terminal[3, 1] = True
     context = Context(observation[:, 0], action[:, 0], np.zeros(5))
-    window = Window(context, observation, action, reward, ~exists, exists, exists)
-    rollout = Rollout(imagined, reward + 1.0, terminal)
-    run = SimpleNamespace(components=SimpleNamespace(one_step_model=Walked()))
-    states = imagination.States(None, None, None)
-    found = imagination._imagined(run, states, window, rollout, lambda s, following: following - s)
+    window = Window(context, observation, action, reward, terminal, exists, exists)
+    ends = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]], bool)
+    own = Rollouts(synthetic, chosen[:, :3], reward[:, :3] + 1.0, ~ends, ends)
+    fidelity = SimpleNamespace(one_step_model=Walked())
+    run = SimpleNamespace(components=SimpleNamespace(fidelity=fidelity))
+    infer = (lambda states, following: following - states) if infers else None
+    found = held_out._compared(run, window, own, None, infer)
 
     still = np.repeat(observation[:, :1], 4, axis=1)
     walked = np.cumsum(np.concatenate([observation[:, :1], action[:, :-1]], axis=1), axis=1)
-    ends = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]], bool)
     expected = {
-        "recorded": (observation, reward, exists[:, 1:]),
-        "world_model": (imagined, reward + 1.0, ends),
-        "one_step": (walked, walked[..., 0], exists[:, 1:]),
-        "repeated": (still, None, exists[:, 1:]),
+        "recorded": (observation, reward[:, :3]),
+        "one_step_model": (walked, walked[:, :3, 0]),
+        "repeated": (still, None),
     }
+    assert found.pop("synthetic") is own
     assert found.keys() == expected.keys()
-    for name, (passed, paid, valid) in expected.items():
-        np.testing.assert_allclose(found[name].observation, passed, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(found[name].valid, valid)
-        moved = np.diff(passed, axis=1)
+    for name, (states, paid) in expected.items():
+        one = found[name]
+        np.testing.assert_allclose(one.observation, states, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(one.valid, exists[:, 1:])
+        np.testing.assert_array_equal(one.terminal, terminal[:, 1:])
+        moved = np.diff(states, axis=1) if infers else action[:, :3].copy()
         moved[:, 0] = action[:, 0]
-        np.testing.assert_allclose(found[name].action, moved, rtol=1e-4, atol=1e-6)
+        if name == "one_step_model":
+            moved = action[:, :3]
+        np.testing.assert_allclose(one.action, moved, rtol=1e-4, atol=1e-6)
         if paid is None:
-            assert found[name].reward is None
+            assert one.reward is None
         else:
-            np.testing.assert_allclose(found[name].reward, paid[:, :-1], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(one.reward, paid, rtol=1e-5, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Drift(RolloutSource):
+    """Rollouts that add noise of each rollout's own key; the second step of some is terminal."""
+
+    steps: int = 3
+
+    def rollout(self, states, context, keys, discount):
+        noise = jax.vmap(lambda key: jax.random.normal(key, (self.steps, 11)))(keys)
+        following = context.observation[:, None] + states["drift"] * jnp.cumsum(noise, axis=1)
+        before = jnp.concatenate([context.observation[:, None], following[:, :-1]], axis=1)
+        shape = following.shape[:2]
+        terminal = (jnp.arange(self.steps) == 1) & (noise[:, :1, 0] > 0.0)
+        action = jnp.broadcast_to(context.action[:, None], (*shape, 3))
+        valid = jnp.cumsum(terminal, axis=1) - terminal == 0
+        transitions = Transition(
+            observation=before,
+            action=action,
+            reward=jnp.broadcast_to(context.return_to_go[:, None], shape),
+            discount=jnp.where(terminal, 0.0, discount),
+            next_observation=following,
+            next_action=action,
+            next_action_mask=~terminal,
+            recorded=jnp.zeros(shape, bool),
+        )
+        return transitions, valid
+
+
+@pytest.fixture(scope="module")
+def drift(finished, dataset):
+    """Runs of a source that only drifts: its held-out windows, and how to compare them."""
+    config, workdir, _ = finished
+    run, source = Run(config, build(config), workdir, dataset), Drift()
+    windows = held_out.held_out_windows(run, source)
+    states = {"drift": jnp.float32(0.5)}
+    return windows, lambda *sizes: held_out.compare(run, source, states, windows, *sizes)
+
+
+def test_rollouts_start_where_held_out_windows_do(drift):
+    windows, compare = drift
+    window, rollouts = compare(1_000)
+    count = len(window.reward)
+    assert count == min(64, len(windows.starts))
+    assert rollouts.observation.shape == (count, 4, 11)
+    for found in (rollouts.observation[:, 0], window.context.observation):
+        np.testing.assert_array_equal(found, window.observation[:, 0])
+    np.testing.assert_array_equal(rollouts.action[:, 0], window.action[:, 0])
+    np.testing.assert_array_equal(rollouts.reward[:, 0], window.context.return_to_go)
+    ended = rollouts.terminal[:, 1]
+    assert 0.0 < ended.mean() < 1.0
+    assert not rollouts.terminal[:, [0, 2]].any()
+    np.testing.assert_array_equal(rollouts.valid, np.stack([ended | True, ended | True, ~ended], 1))
+
+
+@pytest.mark.parametrize(("chunk", "count"), [(5, None), (1_000, 7), (2, 7)])
+def test_the_length_of_a_call_changes_no_rollout(drift, chunk, count):
+    _, compare = drift
+    size = count and (1_000, count)
+    for few, all_at_once in zip(compare(chunk, count), compare(*size or (1_000,)), strict=True):
+        for part, whole in zip(jax.tree.leaves(few), jax.tree.leaves(all_at_once), strict=True):
+            np.testing.assert_allclose(part, whole, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "chunk", "length"), [(7, 9, 7), (7, 3, 3), (8, 5, 4), (1, 1, 1)])
+def test_windows_are_spread_over_the_fewest_calls(count, chunk, length):
+    assert held_out.windows_per_call(count, chunk) == length
+
+
+def test_transitions_are_judged_where_states_are_known():
+    rng = np.random.default_rng(0)
+    observation = rng.normal(size=(300, 3)).astype(np.float32)  # of which the simulator has two
+    action = rng.uniform(-1.0, 1.0, size=(300, 3)).astype(np.float32)
+    off = rng.normal(size=(300, 3))
+    following = (observation + action + 0.1 * off).astype(np.float32)
+    reward = action[:, 0] + 0.5
+    ends = rng.random(300) < 0.4
+    step = Transition(
+        observation=observation,
+        action=action,
+        reward=reward,
+        discount=np.where(ends, 0.0, 0.99),
+        next_observation=following,
+        next_action=action,
+        next_action_mask=~ends,
+        recorded=~ends,
+    )
+    found = judge.transitions(Pushed(), step)
+    known = (observation < 2.0).all(axis=1) & (following < 2.0).all(axis=1)
+    assert 0.8 < known.mean() < 1.0
+    assert found["judged"] == known.sum()
+    expected = 1 - np.mean((0.1 * off[known, :2]) ** 2, axis=0) / action[known, :2].var(axis=0)
+    np.testing.assert_allclose(found["changes"]["dimensions"], expected, rtol=1e-3)
+    assert found["rewards"] == pytest.approx(1 - 0.25 / action[known, 0].var(), rel=1e-3)
+    assert found["reward_bias"] == pytest.approx(0.5, rel=1e-5)
+    rule, flags = (observation + action)[known, 0] > 1.0, ends[known]
+    assert found["terminals"] == {
+        "precision": pytest.approx(rule[flags].mean()),
+        "recall": pytest.approx(flags[rule].mean()),
+        "base_rate": pytest.approx(rule.mean()),
+    }
+
+
+def test_transitions_of_no_known_state_are_not_judged():
+    wide = np.full((4, 2), 3.0, np.float32)
+    flat = np.zeros(4, np.float32)
+    step = Transition(wide, wide, flat, flat, wide, wide, flat > 0, flat > 0)
+    found = judge.transitions(Pushed(), step)
+    assert found["judged"] == 0
+    assert found["reward_bias"] is found["rewards"] is found["changes"]["pooled"] is None
+
+
+def test_recorded_transitions_agree_with_the_simulator(simulator, dataset):
+    step = jax.tree.map(lambda leaf: np.asarray(leaf)[::5], to_transitions(dataset))
+    found = judge.transitions(simulator, step)
+    assert 0 < found["judged"] < len(step.reward)
+    assert min(found["changes"]["pooled"], found["rewards"]) > 0.99
+    assert abs(found["reward_bias"]) < 1e-3
+    assert found["terminals"]["precision"] == found["terminals"]["recall"] == 1.0
 
 
 @pytest.fixture(scope="module")
 def report(finished):
-    """The figures of a finished run."""
-    return finished[2]["synthesis"]["fidelity"]
+    """The figures of DAWM's rollouts in a finished run."""
+    return finished[2]["sources"]["dawm"]["fidelity"]["rollouts"]
 
 
 @pytest.fixture(scope="module")
 def bare(finished, dataset):
     """The figures of untrained models of two states on data that name no environment."""
     config = finished[0].copy_and_resolve_references()
-    config.world_model.horizon = 2
-    components = pipeline.build(config)
+    config.dawm.world_model.horizon = 2
+    components = build(config)
     run = Run(config, components, finished[1], replace(dataset, environment=None))
-    key, rows = jax.random.key(0), to_transitions(run.splits[0])
-    states = imagination.States(
-        components.world_model.init(key, WindowSet.of(run.splits[0], 2)),
-        components.inverse_dynamics.init(key, rows),
-        components.one_step_model.init(key, rows),
-    )
-    windows = imagination.held_out_windows(run)
-    compared = imagination.compare(run, states, windows)
-    return imagination.measure(run, states, windows, *compared)
+    source, key, data = components.sources["dawm"], jax.random.key(0), run.splits[0]
+    states = {name: m.init(key, source.data(name, data)) for name, m in source.models().items()}
+    one_step_model = components.fidelity.one_step_model
+    one_step = one_step_model.init(key, TransitionSet(to_transitions(data)))
+    windows = held_out.held_out_windows(run, source)
+    compared = held_out.compare(run, source, states, windows, 1_000)
+    return held_out.measure(run, source, states, one_step, windows, *compared)
 
 
-def test_the_report_keeps_the_contract(report):
+@pytest.mark.parametrize("name", ROLLOUTS)
+def test_the_report_keeps_the_contract(finished, name):
+    config, _, results = finished
+    report, source = results["sources"][name]["fidelity"]["rollouts"], build(config).sources[name]
     assert report.keys() == {
         "windows",
         "states",
@@ -325,34 +466,36 @@ def test_the_report_keeps_the_contract(report):
     ):
         assert list(shares) == names
         for share in shares.values():
-            assert np.shape(share["pooled"]) == (3,)
-            assert np.shape(share["dimensions"]) == (3, 11)
+            assert np.shape(share["pooled"]) == (source.steps,)
+            assert np.shape(share["dimensions"]) == (source.steps, 11)
     assert list(report["rewards"]) == MODELS[:2]
     assert list(judged["rewards"]) == ["recorded", *MODELS[:2]]
-    assert {np.shape(s) for s in (*report["rewards"].values(), *judged["rewards"].values())} == {
-        (3,)
-    }
+    for shares in (*report["rewards"].values(), *judged["rewards"].values()):
+        assert np.shape(shares) == (source.steps,)
     assert list(report["variance_ratio"]) == MODELS
     for ratio in report["variance_ratio"].values():
         assert ratio["pooled"] == pytest.approx(np.mean(ratio["dimensions"]))
-    assert list(report["actions"]) == ["recorded", "unclipped", "generated"]
-    assert [len(shares["dimensions"]) for shares in report["actions"].values()] == [3] * 3
+    if hasattr(source, "infer_action"):
+        assert list(report["actions"]) == ["recorded", "unclipped", "synthetic"]
+        assert [len(shares["dimensions"]) for shares in report["actions"].values()] == [3] * 3
+    else:
+        assert report["actions"] is None
     assert list(report["terminals"]) == ["windows", "rule"]
     assert report["terminals"]["windows"].keys() == {"precision", "recall", "base_rate"}
     assert 0.0 <= report["terminals"]["rule"]["agreement"] <= 1.0
 
 
-def test_returns_are_asked_for_by_quantile(report, finished, dataset):
+def test_targets_are_quantiles_of_the_return_to_go(report, finished, dataset):
     episodes = dataset.episodes
     acted = np.asarray(episodes.steps_left) > 0
     to_go = np.asarray(episodes.return_to_go, np.float64)[acted] / dataset.return_scale
     own, *others = report["returns"]
     assert own["quantile"] is None
-    assert to_go.min() < own["asked"] < to_go.max()
+    assert to_go.min() < own["target"] < to_go.max()
     assert [entry["quantile"] for entry in others] == [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
     for entry in others:
         expected = np.quantile(to_go, entry["quantile"])
-        assert entry["asked"] == pytest.approx(expected, rel=1e-5)
+        assert entry["target"] == pytest.approx(expected, rel=1e-5)
     for entry in report["returns"]:
         assert np.isfinite(entry["obtained"])
         assert entry["standard_error"] > 0.0
@@ -362,22 +505,24 @@ def test_what_cannot_be_measured_is_none(bare):
     assert bare["windows"] > 0
     assert bare["simulator"] is bare["terminals"]["rule"] is bare["returns"] is None
     assert bare["actions"]["recorded"]["pooled"] is not None
-    assert bare["actions"]["unclipped"] is bare["actions"]["generated"] is None
-    assert np.shape(bare["states"]["one_step"]["dimensions"]) == (1, 11)
+    assert bare["actions"]["unclipped"] is bare["actions"]["synthetic"] is None
+    assert np.shape(bare["states"]["one_step_model"]["dimensions"]) == (1, 11)
 
 
 def test_nothing_is_compared_without_a_held_out_window(finished, dataset):
     config = finished[0].copy_and_resolve_references()
     config.held_out = 0.0
-    run = Run(config, pipeline.build(config), finished[1], dataset)
-    assert imagination.held_out_windows(run) is None
+    components = build(config)
+    source = components.sources["dawm"]
+    run = Run(config, components, finished[1], dataset)
+    assert held_out.held_out_windows(run, source) is None
     short = replace(dataset, lengths=np.array([2]), terminated=np.array([False]))
-    too_long = SimpleNamespace(components=run.components, splits=(dataset, short))
-    assert imagination.held_out_windows(too_long) is None
+    too_long = SimpleNamespace(components=components, splits=(dataset, short))
+    assert held_out.held_out_windows(too_long, source) is None
 
 
 def test_the_description_has_every_figure(report, bare):
-    lines = imagination.describe(report).splitlines()
+    lines = held_out.describe(report).splitlines()
 
     def shown(kind):
         (line,) = (line for line in lines if line.strip().startswith(kind))
@@ -391,21 +536,22 @@ def test_the_description_has_every_figure(report, bare):
         changes = report["simulator"]["changes"][model]["pooled"]
         assert shown(f"changes of state, {model}") == figures(changes)
     for kind, shares in report["actions"].items():
-        assert shown(f"actions, {kind}") == [f"{shares['pooled']:.3f}"]
-    ratio = report["variance_ratio"]["world_model"]["pooled"]
-    assert shown("variance, generated / recorded") == [f"{ratio:.3f}"]
+        assert shown(f"inferred actions, {kind}") == [f"{shares['pooled']:.3f}"]
+    ratio = report["variance_ratio"]["synthetic"]["pooled"]
+    assert shown("variance, synthetic / recorded") == [f"{ratio:.3f}"]
     agreement = report["terminals"]["rule"]["agreement"]
     assert shown("terminals, rule:")[-2:] == ["agreement", f"{agreement:.3f}"]
     own = report["returns"][0]
-    assert f"{own['asked']:.2f} -> {own['obtained']:.2f}" in lines[-1]
-    shorter = imagination.describe(bare)
+    assert f"{own['target']:.2f} -> {own['obtained']:.2f}" in lines[-1]
+    shorter = held_out.describe(bare)
     assert "simulator" not in shorter
     assert "actions, recorded" in shorter
     assert "rule" not in shorter
-    hidden = imagination.describe({**bare, "rewards": {"world_model": [None, 0.25]}})
+    hidden = held_out.describe({**bare, "rewards": {"synthetic": [None, 0.25]}})
     assert [line.split()[-2:] for line in hidden.splitlines() if "rewards" in line] == [
         ["-", "0.250"]
     ]
+    assert "inferred actions" not in held_out.describe({**bare, "actions": None})
 
 
 def drawn(report, path):
@@ -423,7 +569,7 @@ def drawn(report, path):
 def test_the_page_shows_what_was_measured(report, bare, tmp_path):
     returns = ["quantiles of the data", "each state's own"]
     recorded = ["recorded", *MODELS]
-    actions = ["recorded", "unclipped", "generated"]
+    actions = ["recorded", "unclipped", "synthetic"]
     assert drawn(report, tmp_path) == [MODELS, recorded, MODELS[:2], MODELS, actions, returns]
     assert drawn(bare, tmp_path) == [MODELS, [], MODELS[:2], MODELS, ["recorded"], []]
 
@@ -431,7 +577,8 @@ def test_the_page_shows_what_was_measured(report, bare, tmp_path):
 def test_the_page_shows_shares_far_below_zero_and_none(bare, tmp_path):
     poor = {
         **bare,
-        "rewards": {"world_model": [-7.0, -9.0, None], "one_step": [-8.0, None, None]},
+        "rewards": {"synthetic": [-7.0, -9.0, None], "one_step_model": [-8.0, None, None]},
         "actions": {"recorded": {"pooled": None, "dimensions": [None] * 3}},
     }
     assert drawn(poor, tmp_path)[2] == MODELS[:2]
+    assert drawn({**poor, "actions": None}, tmp_path)[4] == []

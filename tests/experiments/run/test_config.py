@@ -1,6 +1,11 @@
+from dataclasses import fields
+
 import pytest
+from ml_collections import ConfigDict
 
 from dawm_jax.errors import UserError
+from dawm_jax.learners import LEARNERS
+from dawm_jax.sources import SOURCES, Recorded
 from experiments.configs import dawm, paper, quickstart, small, tiny
 from experiments.run.config import build, chunk_length, names
 
@@ -13,7 +18,7 @@ def test_the_shipped_configs_build(module):
 
 
 def test_the_paper_config_is_the_papers():
-    parts = build(paper.get_config())
+    source = build(paper.get_config()).sources["dawm"]
     expected = {
         "horizon": 8,
         "diffusion_steps": 5,
@@ -30,12 +35,12 @@ def test_the_paper_config_is_the_papers():
         "ema_decay": 0.995,
         "ema_every": 10,
     }
-    assert {name: getattr(parts.world_model, name) for name in expected} == expected
-    assert parts.inverse_dynamics.hidden == (1024, 1024)
-    assert parts.inverse_dynamics.dropout == 0.1
-    drawn = parts.synthesis
+    assert {name: getattr(source.world_model, name) for name in expected} == expected
+    assert source.inverse_dynamics.hidden == (1024, 1024)
+    assert source.inverse_dynamics.dropout == 0.1
+    drawn = source.sampling
     assert (drawn.sampling_steps, drawn.temperature, drawn.guidance_scale) == (3, 0.5, 1.2)
-    assert drawn.target_return == 0.7
+    assert source.target.value == 0.7
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,7 @@ def test_the_paper_config_is_the_papers():
     ],
 )
 def test_the_paper_config_asks_for_a_return_only_where_the_paper_does(dataset, expected):
-    assert build(paper.get_config(dataset)).synthesis.target_return == expected
+    assert build(paper.get_config(dataset)).sources["dawm"].target.value == expected
 
 
 def test_settings_reach_the_parts():
@@ -84,22 +89,25 @@ def test_settings_reach_the_parts():
         ({"evaluate_every": 1_500}, "config.evaluate_every is 1500"),
         ({"log_every": 0}, "log_every is 0"),
         ({"log_every": 625}, "multiple of"),
-        ({"world_model.steps": -5}, "WorldModel.steps is -5"),
-        ({"world_model.horizon": 6}, "horizon is 6"),
-        ({"synthesis.sampling_steps": 6}, "sampling_steps is 6"),
-        ({"synthesis.sampler": "euler"}, "unknown sampler 'euler'"),
-        ({"world_model.observation_normalizer": "std"}, "unknown observation_normalizer 'std'"),
+        ({"dawm.world_model.steps": -5}, "WorldModel.steps is -5"),
+        ({"dawm.world_model.horizon": 6}, "horizon is 6"),
+        ({"dawm.sampling.sampling_steps": 6}, "sampling_steps is 6"),
+        ({"dawm.sampling.sampler": "euler"}, "unknown sampler 'euler'"),
+        (
+            {"dawm.world_model.observation_normalizer": "std"},
+            "unknown observation_normalizer 'std'",
+        ),
         ({"synthesis.chunk": 0}, "chunk is 0"),
-        ({"synthesis.target_quantile": 2.0}, "target_quantile is 2.0"),
-        ({"synthesis.temperature": NAN}, "Synthesis.temperature is nan"),
-        ({"synthesis.guidance_scale": NAN}, "Synthesis.guidance_scale is nan"),
-        ({"synthesis.target_return": NAN}, "Synthesis.target_return is nan.* or unset"),
+        ({"dawm.target.quantile": 2.0}, "ReturnTarget.quantile is 2.0"),
+        ({"dawm.sampling.temperature": NAN}, "Sampling.temperature is nan"),
+        ({"dawm.sampling.guidance_scale": NAN}, "Sampling.guidance_scale is nan"),
+        ({"dawm.target.value": NAN}, "ReturnTarget.value is nan.* or unset"),
         ({"bc.learning_rate": NAN}, "BC.learning_rate is nan"),
         ({"td3bc.hidden": (256, 0)}, "TD3BC.hidden is"),
-        ({"inverse_dynamics.hidden": (-1,)}, "InverseDynamics.hidden is"),
+        ({"dawm.inverse_dynamics.hidden": (-1,)}, "InverseDynamics.hidden is"),
         ({"iql.batch_size": 10**12}, "IQL.batch_size is 1000000000000"),
-        ({"world_model.width": 10**9}, "WorldModel.width is 1000000000"),
-        ({"world_model.horizon": 1}, "WorldModel.horizon is 1"),
+        ({"dawm.world_model.width": 10**9}, "WorldModel.width is 1000000000"),
+        ({"dawm.world_model.horizon": 1}, "WorldModel.horizon is 1"),
         ({"seeds": 10**9}, "config.seeds is 1000000000"),
         ({"seeds": 200, "evaluation_episodes": 200}, "evaluation_episodes is 40000"),
         ({"discount": NAN}, "config.discount is nan"),
@@ -107,7 +115,7 @@ def test_settings_reach_the_parts():
         ({"return_scale": 0.0}, "config.return_scale is 0.0"),
         ({"return_scale": -1.0}, "config.return_scale is -1.0"),
         ({"return_scale": NAN}, "config.return_scale is nan"),
-        ({"skip_truncated_tail": -1}, "config.skip_truncated_tail is -1"),
+        ({"dawm.skip_truncated_tail": -1}, "DAWM.skip_truncated_tail is -1"),
         ({"checkpoint_every": -10}, "config.checkpoint_every is -10"),
         ({"held_out": NAN}, "config.held_out is nan"),
     ],
@@ -122,16 +130,24 @@ def test_a_bad_setting_is_named(changes, message):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("config.world_model.widht = 8", "setting of config.world_model 'widht'.* 'width'"),
+        (
+            "config.dawm.world_model.widht = 8",
+            "setting of config.dawm.world_model 'widht'.* 'width'",
+        ),
+        ("config.dawm.lr = 8", "unknown setting of config.dawm 'lr'"),
+        (
+            "config.fidelity.one_step_model.widths = 8",
+            "unknown setting of config.fidelity.one_step_model 'widths'",
+        ),
         ("config.td3bc.steps = 8", "unknown setting of config.td3bc 'steps'"),
         ("config.sedes = 8", "unknown setting 'sedes'.*Did you mean 'seeds'"),
         ("del config.seeds", "the config has no 'seeds'"),
-        ("del config.world_model", "the config has no 'world_model'"),
+        ("del config.dawm", "the config has no block 'dawm'"),
         ("config.seeds = 2.0", "config.seeds is 2.0; it must be a whole number"),
         ("config.learners = 'bc'", "config.learners is 'bc'; it must be a tuple"),
         ("config.download = 1", "config.download is 1; it must be True or False"),
-        ("config.world_model = 3", "config.world_model is no block"),
-        ("config.synthesis.sampler = None", "Synthesis.sampler is None; it must be text"),
+        ("config.dawm.world_model = 3", "config.dawm.world_model is 3; it must be a block"),
+        ("config.dawm.sampling.sampler = None", "Sampling.sampler is None; it must be text"),
     ],
 )
 def test_a_config_file_of_other_settings_is_refused(code, message):
@@ -140,6 +156,53 @@ def test_a_config_file_of_other_settings_is_refused(code, message):
         exec(code)
     with pytest.raises(UserError, match=message):
         build(config)
+
+
+BROKEN = {
+    "absent": lambda config, name: config.__delattr__(name),
+    "no block": lambda config, name: config.__setattr__(name, 3),
+    "unknown setting": lambda config, name: config.__setattr__(name, ConfigDict({"x": 1})),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("sources", name) for name, source in SOURCES.items() if fields(source)),
+        *(("learners", name) for name in LEARNERS),
+    ],
+)
+def test_a_block_is_checked_only_if_the_run_names_it(kind, name, how):
+    config = small.get_config().unlock()
+    config.sources, config.learners = ("recorded",), ("bc",)
+    expected = build(config)
+    with config.ignore_type():
+        BROKEN[how](config, name)
+    if name not in config[kind]:
+        assert build(config) == expected
+    config[kind] = (name,)
+    with pytest.raises(UserError, match=f"config.{name}|block '{name}'"):
+        build(config)
+
+
+def test_a_run_of_recorded_data_needs_no_block_of_a_source():
+    config = small.get_config().unlock()
+    config.sources = ("recorded",)
+    for name in (*SOURCES, *LEARNERS):
+        if name not in config.learners:
+            del config[name]
+    parts = build(config)
+    assert parts.sources == {"recorded": Recorded()}
+    assert list(parts.learners) == list(config.learners)
+
+
+def test_every_source_and_learner_has_a_block_in_the_shipped_configs():
+    config = small.get_config()
+    config.sources, config.learners = tuple(SOURCES), tuple(LEARNERS)
+    parts = build(config)
+    assert list(parts.sources) == list(SOURCES)
+    assert list(parts.learners) == list(LEARNERS)
 
 
 def test_names_may_be_joined_by_commas():

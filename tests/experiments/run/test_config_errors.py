@@ -27,7 +27,7 @@ def message_of(path) -> str:
     [
         (DAWM + "    {}['lost']\n", 4, "KeyError: lost"),
         (DAWM + "    config.lost.width = 8\n", 4, "AttributeError: 'lost'"),
-        (DAWM + "    config.world_modle\n", 4, 'Did you mean "world_model" instead of'),
+        (DAWM + "    config.dawm.world_modle\n", 4, 'Did you mean "world_model" instead of'),
         (DAWM + "    config.seeds = 'many'\n", 4, "TypeError: Could not override field 'seeds'"),
         (DAWM + "    open('/lost/file')\n", 4, "No such file or directory: '/lost/file'"),
         (DAWM + "    helper()\ndef helper():\n    1 / 0\n", 6, "ZeroDivisionError"),
@@ -48,8 +48,8 @@ def test_a_fault_of_the_file_is_told_with_its_line(tmp_path, code, line, message
     ("code", "message"),
     [
         ("x = 1\n", "no function get_config"),
-        ("def get_config():\n    pass\n", "returns no ConfigDict, but NoneType"),
-        ("def get_config():\n    return {'dataset': 'a-v0'}\n", "returns no ConfigDict, but dict"),
+        ("def get_config():\n    pass\n", "returns NoneType, not a ConfigDict"),
+        ("def get_config():\n    return {'dataset': 'a-v0'}\n", "returns dict, not a ConfigDict"),
         ("def get_config(one, more):\n    pass\n", "missing 2 required positional arguments"),
         (DAWM + "    del config.dataset\n    return config\n", "has no 'dataset'"),
         (DAWM + "    return config\n", ""),

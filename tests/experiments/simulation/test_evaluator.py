@@ -98,7 +98,7 @@ def test_an_environment_that_fails_is_named_with_episode_and_step(recorded, fail
     evaluator.environments[3] = Fragile(evaluator.environments[3], failure)
     with pytest.raises(UserError, match=f"Pendulum-v1 failed in evaluation, {message}") as caught:
         evaluator.returns(lambda observation: np.zeros((2, 2, 1)))
-    assert str(caught.value).endswith("the same command goes on with this evaluation.")
+    assert str(caught.value).endswith("run the same command to resume with this evaluation.")
 
 
 def test_environments_are_closed(recorded):

@@ -94,7 +94,7 @@ def test_a_collected_data_set_says_what_it_is(recorded):
 
 
 def test_a_data_set_is_not_replaced_unasked(recorded):
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         collect("Hopper-v5", "medium-replay", 1_600)
 
 
@@ -103,17 +103,17 @@ def test_a_data_set_of_another_size_is_told_and_used(recorded, capsys):
     assert capsys.readouterr().out == ""
     collect_missing(recorded, 7)
     (line,) = capsys.readouterr().out.splitlines()
-    assert f"{recorded} is there with 1600 steps, and used as it is" in line
+    assert f"{recorded} exists with 1600 steps and is used as it is" in line
     assert "--env=Hopper-v5 --quality=medium-replay --steps=7 --overwrite" in line
 
 
 def test_nothing_is_recorded_where_it_cannot_be_kept(tmp_path, monkeypatch):
     (tmp_path / "local").touch()
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"nothing can be written to .*local is no folder"):
+    with pytest.raises(UserError, match=r"cannot write to .*local is not a folder"):
         collect("Hopper-v5", "medium", 10)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "local" / "below"))
-    with pytest.raises(UserError, match="Set MINARI_DATASETS_PATH"):
+    with pytest.raises(UserError, match="Change MINARI_DATASETS_PATH"):
         collect("Hopper-v5", "medium", 10)
 
 
@@ -175,7 +175,7 @@ def test_a_data_set_is_the_same_stage_when_it_is_read_and_when_it_is_kept(record
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("die", "was killed, perhaps for want of memory"), ("fail", "no such policy")],
+    [("die", "was killed, possibly out of memory"), ("fail", "no such policy")],
 )
 def test_a_recording_process_that_fails_is_one_message(root, monkeypatch, name, message):
     monkeypatch.setattr(recording, "blocks", lambda quality, steps: [(name, steps)])
@@ -233,7 +233,7 @@ def test_a_signal_to_all_processes_stops_a_recording_at_once(root, number):
         finally:
             process.kill()
     assert process.returncode == 128 + number
-    assert said == "stopped: nothing is recorded; the same command begins again\n"
+    assert said == "stopped: nothing is recorded; run the same command to start again\n"
     until(lambda: not group(process.pid))
     assert not (root / "local").exists()
 

@@ -67,15 +67,18 @@ def test_recorded_steps_are_found_again_in_any_order(steps):
     known = steps.simulator.settable(steps.observation)
     order = np.random.default_rng(1).permutation(np.flatnonzero(known))
     assert len(order) >= 10
-    following, reward = steps.simulator.step(steps.observation[order], scaled(steps.action[order]))
+    following, reward, terminal = steps.simulator.step(
+        steps.observation[order], scaled(steps.action[order])
+    )
     np.testing.assert_allclose(following, steps.following[order], rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(reward, steps.reward[order], rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(terminal, steps.terminated[order])
 
 
 def test_no_steps_have_no_outcome(steps):
-    following, reward = steps.simulator.step(steps.observation[:0], steps.action[:0])
+    following, reward, terminal = steps.simulator.step(steps.observation[:0], steps.action[:0])
     assert following.shape == (0, steps.observation.shape[1])
-    assert reward.shape == (0,)
+    assert reward.shape == terminal.shape == (0,)
 
 
 def test_states_whose_velocity_was_clipped_are_not_settable(steps):

@@ -15,22 +15,38 @@ from dawm_jax.sources.generate import Synthesis
 from dawm_jax.types import Transition
 from experiments.stages import generate as generation
 from experiments.store import files
-from experiments.store.stage import Stage
+from experiments.store.stage import Stage, StageFiles
 from experiments.system.signals import Interrupted, handled
 
-STAGE = Stage("synthesis", ["settings"])
+STAGE = Stage("synthesis-toy", ["settings"])
 
 
-def chunks(model, model_state, idm, idm_state, dataset, settings, key, start=0, mesh=None):
-    """Windows of 3 transitions, of which number i is full of i; every fifth has one less."""
-    windows = settings.windows(model.horizon)
-    for begin in range(start, windows, settings.chunk):
-        end = min(begin + settings.chunk, windows)
+class Toy:
+    """Units of 3 transitions."""
+
+    def units(self, transitions):
+        return -(-transitions // 3)
+
+
+def chunks(source, states, dataset, settings, key, start=0, mesh=None):
+    """The transitions of unit number i are full of i; every fifth unit has one less."""
+    units = source.units(settings.transitions)
+    for begin in range(start, units, settings.chunk):
+        end = min(begin + settings.chunk, units)
         numbers = np.repeat(np.arange(begin, end), 3).astype(np.float32)
         numbers = numbers[(np.arange(len(numbers)) % 3 != 0) | (numbers % 5 != 0)]
         wide = np.tile(numbers[:, None], 11)
-        made = Transition(wide, wide[:, :3] / 40, numbers, numbers * 0 + 0.99, wide, numbers < 0)
-        yield end, made
+        transitions = Transition(
+            observation=wide,
+            action=wide[:, :3] / 40,
+            reward=numbers,
+            discount=np.full_like(numbers, 0.99),
+            next_observation=wide,
+            next_action=wide[:, :3] / -40,
+            next_action_mask=numbers >= 0,
+            recorded=numbers < 0,
+        )
+        yield end, transitions
 
 
 @pytest.fixture
@@ -40,33 +56,33 @@ def run(recorded, tmp_path, monkeypatch):
     return SimpleNamespace(
         workdir=tmp_path,
         dataset=load(recorded),
-        components=SimpleNamespace(
-            world_model=SimpleNamespace(horizon=4),
-            inverse_dynamics=None,
-            synthesis=Synthesis(transitions=90, chunk=8),
-        ),
+        components=SimpleNamespace(synthesis=Synthesis(transitions=90, chunk=8)),
         config=SimpleNamespace(pool_memory=None),
         key=lambda name: jax.random.key(0),
         profile=False,
     )
 
 
-def folder(run):
-    return run.workdir / "stages" / f"synthesis-{STAGE.fingerprint}"
+def generate(run):
+    return generation.generate(run, STAGE, Toy(), {})
 
 
-def broken_off(run, monkeypatch, windows):
-    """Starts a generation that ends before it has the part up to window `windows`."""
+def files_of(run):
+    return StageFiles(run.workdir / "stages" / f"synthesis-toy-{STAGE.fingerprint}")
+
+
+def broken_off(run, monkeypatch, units):
+    """Starts a generation that ends before it has the part up to unit `units`."""
 
     def until(*args, **kwargs):
         for end, part in chunks(*args, **kwargs):
-            if end == windows:
+            if end == units:
                 raise KeyboardInterrupt
             yield end, part
 
     monkeypatch.setattr(generation, "synthesize_parts", until)
     with pytest.raises(KeyboardInterrupt):
-        generation.generate(run, STAGE, None, None)
+        generate(run)
     monkeypatch.setattr(generation, "synthesize_parts", chunks)
 
 
@@ -85,28 +101,29 @@ def starts(monkeypatch):
 @pytest.fixture
 def whole(run):
     """The bytes of an undisturbed result, which is then deleted."""
-    made, record = generation.generate(run, STAGE, None, None)
-    content = (folder(run) / "transitions.npz").read_bytes()
+    made, record = generate(run)
+    content = files_of(run).transitions.read_bytes()
     assert record["transitions"] == len(made.reward) == 84
     assert record["transitions_per_second"] > 0
     assert record["commit"] == generation.commit()
     np.testing.assert_array_equal(np.unique(made.reward), np.arange(30))
     np.testing.assert_allclose(made.action, made.observation[:, :3] / 40, atol=1e-6)
-    assert not (folder(run) / "parts").exists()
+    np.testing.assert_allclose(made.next_action, -made.action, atol=1e-6)
+    assert not files_of(run).parts.exists()
     for name in ("transitions.npz", "record.json"):
-        files.remove(folder(run) / name)
+        files.remove(files_of(run).path / name)
     return content
 
 
 def assert_whole(run, whole):
-    made, record = generation.generate(run, STAGE, None, None)
-    assert (folder(run) / "transitions.npz").read_bytes() == whole
+    made, record = generate(run)
+    assert files_of(run).transitions.read_bytes() == whole
     assert record["transitions"] == len(made.reward) == 84
-    assert not (folder(run) / "parts").exists()
+    assert not files_of(run).parts.exists()
 
 
 def test_finished_parts_are_kept(run, whole, monkeypatch):
-    broken_off(run, monkeypatch, windows=16)
+    broken_off(run, monkeypatch, units=16)
     seen = starts(monkeypatch)
     assert_whole(run, whole)
     assert_whole(run, whole)
@@ -119,7 +136,7 @@ def test_a_finished_result_is_found(run, whole, monkeypatch, capsys):
     capsys.readouterr()
     assert_whole(run, whole)
     assert seen == []
-    assert capsys.readouterr().out == "synthesis: found\n"
+    assert capsys.readouterr().out == "synthesis-toy: found\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -132,8 +149,8 @@ def test_a_signal_stops_after_the_part(run, whole, monkeypatch, number):
 
     monkeypatch.setattr(generation, "synthesize_parts", hit)
     with handled(), pytest.raises(Interrupted) as caught:
-        generation.generate(run, STAGE, None, None)
-    assert caught.value.kept == "synthesis up to window 16 of 30"
+        generate(run)
+    assert caught.value.saved == "synthesis-toy up to unit 16 of 30"
     seen = starts(monkeypatch)
     assert_whole(run, whole)
     assert seen == [16]
@@ -141,8 +158,8 @@ def test_a_signal_stops_after_the_part(run, whole, monkeypatch, number):
 
 @pytest.mark.parametrize(("damaged", "start"), [(0, 0), (1, 8), (2, 16)])
 def test_a_damaged_part_is_named_and_made_again(run, whole, monkeypatch, capsys, damaged, start):
-    broken_off(run, monkeypatch, windows=30)
-    parts = sorted((folder(run) / "parts").glob("*.npz"))
+    broken_off(run, monkeypatch, units=30)
+    parts = sorted(files_of(run).parts.glob("*.npz"))
     assert len(parts) == 3
     content = bytearray(parts[damaged].read_bytes())
     content[200] ^= 1
@@ -151,22 +168,22 @@ def test_a_damaged_part_is_named_and_made_again(run, whole, monkeypatch, capsys,
     assert_whole(run, whole)
     assert seen == [start]
     said = capsys.readouterr().out
-    assert f"synthesis: '{parts[damaged].name}' is not as it was written" in said
+    assert f"synthesis-toy: '{parts[damaged].name}' differs from its checksum" in said
 
 
 def test_a_lost_part_is_named_and_made_again(run, whole, monkeypatch, capsys):
-    broken_off(run, monkeypatch, windows=30)
-    lost = min((folder(run) / "parts").glob("*.npz"))
+    broken_off(run, monkeypatch, units=30)
+    lost = min(files_of(run).parts.glob("*.npz"))
     lost.unlink()
     seen = starts(monkeypatch)
     assert_whole(run, whole)
     assert seen == [0]
-    assert f"synthesis: '{lost.name}' is missing" in capsys.readouterr().out
+    assert f"synthesis-toy: '{lost.name}' is missing" in capsys.readouterr().out
 
 
 def test_another_chunk_goes_on_with_the_parts(run, whole, monkeypatch):
-    broken_off(run, monkeypatch, windows=30)
-    files.remove(sorted((folder(run) / "parts").glob("*.npz"))[1])
+    broken_off(run, monkeypatch, units=30)
+    files.remove(sorted(files_of(run).parts.glob("*.npz"))[1])
     run.components.synthesis = replace(run.components.synthesis, chunk=5)
     seen = starts(monkeypatch)
     assert_whole(run, whole)
@@ -174,18 +191,18 @@ def test_another_chunk_goes_on_with_the_parts(run, whole, monkeypatch):
 
 
 def test_the_facts_are_those_of_the_file(run, whole):
-    _, record = generation.generate(run, STAGE, None, None)
-    with np.load(folder(run) / "transitions.npz") as stored:
+    _, record = generate(run)
+    with np.load(files_of(run).transitions) as stored:
         assert record["terminal_share"] == np.mean(stored["discount"] == 0.0)
         assert record["reward_mean"] == pytest.approx(stored["reward"].mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize(("parts", "where"), [(1.0, Transition), (0.99, StoredTransitions)])
 def test_more_than_the_budget_stays_in_the_file(run, whole, parts, where):
-    expected, _ = generation.generate(run, STAGE, None, None)
+    expected, _ = generate(run)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(expected))
     run.config.pool_memory = parts * size / 2**30
-    made, _ = generation.generate(run, STAGE, None, None)
+    made, _ = generate(run)
     assert type(made) is where
     if where is StoredTransitions:
         assert made.memory == int(0.99 * size) // 8
@@ -196,11 +213,11 @@ def test_more_than_the_budget_stays_in_the_file(run, whole, parts, where):
 @pytest.mark.parametrize("name", ["transitions.npz", "record.json"])
 def test_a_damaged_result_is_named_and_made_again(run, whole, monkeypatch, capsys, name):
     assert_whole(run, whole)
-    path = folder(run) / name
+    path = files_of(run).path / name
     path.write_bytes(path.read_bytes()[:-2])
     assert_whole(run, whole)
-    assert f"synthesis: '{name}' is not as it was written" in capsys.readouterr().out
-    assert json.loads((folder(run) / "record.json").read_text())["transitions"] == 84
+    assert f"synthesis-toy: '{name}' differs from its checksum" in capsys.readouterr().out
+    assert json.loads(files_of(run).record.read_text())["transitions"] == 84
 
 
 def test_a_rate_that_was_not_measured_is_null(run, whole, monkeypatch):
@@ -210,10 +227,10 @@ def test_a_rate_that_was_not_measured_is_null(run, whole, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(generation.pool, "join", killed)
+        patch.setattr(generation.transitions, "join", killed)
         with pytest.raises(KeyboardInterrupt):
-            generation.generate(run, STAGE, None, None)
-    _, record = generation.generate(run, STAGE, None, None)
+            generate(run)
+    _, record = generate(run)
     assert record["transitions_per_second"] is None
     assert record["transitions"] == 84
     assert jnp.isfinite(record["reward_mean"])
@@ -224,8 +241,8 @@ def test_a_chunk_is_traced_and_the_result_is_the_same(run, whole, monkeypatch, c
     run.profile = True
     assert_whole(run, whole)
     assert made == [0, 0, 0]  # once to compile, once for the trace, once for the parts
-    folder = run.workdir / "profile" / "synthesis"
-    assert f"synthesis: a trace of a chunk of 8 windows is in {folder}\n" in capsys.readouterr().out
+    folder = run.workdir / "profile" / STAGE.name
+    assert f"synthesis-toy: a trace of one chunk is in {folder}\n" in capsys.readouterr().out
     assert list(folder.rglob("perfetto_trace.json.gz"))
     assert_whole(run, whole)  # of a finished one, too
     assert made == [0] * 5

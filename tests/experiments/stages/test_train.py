@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 from toy_stage import (
     Walk,
     assert_equal_results,
-    folder,
+    files_of,
     lines,
     returns_of,
     start,
@@ -22,6 +23,8 @@ from experiments.stages import train as training
 from experiments.store import files
 from experiments.store.checkpoints import Checkpoints
 from experiments.system.signals import Interrupted, handled
+
+pytestmark = pytest.mark.optimized
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +39,18 @@ def test_the_last_two_and_the_best_are_kept_and_the_last_counts(whole):
     points = trained.record["curve"]
     assert [point["updates"] for point in points] == [4, 8, 12]
     assert points[-1]["returns"] == returns_of(trained.state)
-    assert steps(workdir) == [8, 12]
+    found = files_of(workdir)
+    assert steps(found.checkpoints) == [8, 12]
     scores = [np.mean(point["returns"]) for point in points]
-    assert steps(workdir, "best") == [4 * (1 + int(np.argmax(scores)))]
-    assert json.loads((folder(workdir) / "curve.json").read_text()) == points
+    assert steps(found.best) == [4 * (1 + int(np.argmax(scores)))]
+    assert json.loads(found.curve.read_text()) == points
     assert trained.record["commit"] == training.commit()
 
 
 def test_without_returns_the_best_has_the_lowest_loss(tmp_path):
     trained = start(tmp_path)
     losses = {line["step"]: line["loss"] for line in lines(tmp_path) if line["step"] % 4 == 0}
-    assert steps(tmp_path, "best") == [min(losses, key=losses.get)]
+    assert steps(files_of(tmp_path).best) == [min(losses, key=losses.get)]
     assert [point["returns"] for point in trained.record["curve"]] == [[], [], []]
 
 
@@ -81,7 +85,7 @@ def test_a_state_is_saved_before_it_is_measured_and_only_measured_again(
 
     with pytest.raises(UserError, match="the environment failed"):
         start(tmp_path, seeds=2, measure=failing)
-    assert steps(tmp_path) == [8, 12]
+    assert steps(files_of(tmp_path).checkpoints) == [8, 12]
 
     def no_training(*args, **kwargs):
         return iter(())
@@ -122,9 +126,9 @@ def test_a_signal_lets_the_chunk_end_and_saves(whole, tmp_path, monkeypatch, num
     monkeypatch.setattr(training, "train", train)
     with handled(), pytest.raises(Interrupted) as caught:
         start(tmp_path, seeds=2, measure=returns_of)
-    assert caught.value.kept == "walk up to update 6 of 12"
+    assert caught.value.saved == "walk up to update 6 of 12"
     assert caught.value.status == 128 + number
-    assert steps(tmp_path) == [4, 6]
+    assert steps(files_of(tmp_path).checkpoints) == [4, 6]
     assert_equal_results(tmp_path, start(tmp_path, seeds=2, measure=returns_of), whole)
 
 
@@ -132,14 +136,14 @@ def test_a_signal_lets_the_chunk_end_and_saves(whole, tmp_path, monkeypatch, num
 def test_a_signal_during_evaluation_lets_it_end(whole, tmp_path, at):
     with handled(), pytest.raises(Interrupted):
         start(tmp_path, seeds=2, measure=signalled(signal.SIGINT, at))
-    points = json.loads((folder(tmp_path) / "curve.json").read_text())
+    points = json.loads(files_of(tmp_path).curve.read_text())
     assert points[-1]["updates"] == at
     assert_equal_results(tmp_path, start(tmp_path, seeds=2, measure=returns_of), whole)
 
 
 def test_a_damaged_curve_is_named_and_only_the_last_point_measured_again(whole, tmp_path, capsys):
     start(tmp_path, seeds=2, measure=returns_of)
-    path = folder(tmp_path) / "curve.json"
+    path = files_of(tmp_path).curve
     path.write_text(path.read_text().replace("returns", "rEturns"))
     measured = []
 
@@ -149,32 +153,36 @@ def test_a_damaged_curve_is_named_and_only_the_last_point_measured_again(whole, 
 
     trained = start(tmp_path, seeds=2, measure=measure)
     assert measured == [12]
-    assert "walk: 'curve.json' is not as it was written" in capsys.readouterr().out
+    assert "walk: 'curve.json' differs from its checksum" in capsys.readouterr().out
     assert_equal_results(tmp_path, trained, whole)
 
 
 def test_a_damaged_step_costs_what_came_after_the_one_before(whole, tmp_path, capsys):
     start(tmp_path, seeds=2, measure=returns_of)
+    checkpoints = files_of(tmp_path).checkpoints
     for cut in ("12", "8"):  # first the last one, then both
-        (folder(tmp_path) / "checkpoints" / cut / "_CHECKPOINT_METADATA").write_text("")
+        (checkpoints / cut / "_CHECKPOINT_METADATA").write_text("")
         if cut == "8":
-            (folder(tmp_path) / "checkpoints" / "12" / "_CHECKPOINT_METADATA").write_text("")
+            (checkpoints / "12" / "_CHECKPOINT_METADATA").write_text("")
         trained = start(tmp_path, seeds=2, measure=returns_of)
-        assert f"'{cut}/_CHECKPOINT_METADATA' is not as it was" in capsys.readouterr().out
+        assert f"'{cut}/_CHECKPOINT_METADATA' differs from its checksum" in capsys.readouterr().out
         assert_equal_results(tmp_path, trained, whole)
 
 
-@pytest.mark.parametrize(("bad_from", "kept"), [(7, 6), (8, 7), (5, 4), (1, None)])
-def test_a_number_that_is_not_finite_keeps_the_state_before_it(tmp_path, bad_from, kept):
-    message = rf"^walk: 'loss' of Walk is not finite in update {bad_from}\. .*learning rate"
+@pytest.mark.parametrize(("bad_from", "saved"), [(9, 8), (8, 4), (5, 4), (1, 0)])
+def test_a_number_that_is_not_finite_leaves_the_last_checkpoint(tmp_path, bad_from, saved):
+    message = (
+        rf"^walk: 'loss' of Walk is not finite in update {bad_from}\. .*learning rate.*"
+        rf"resume from update {saved}\.$"
+    )
     for _ in range(2):  # the same command fails in the same way
         with pytest.raises(UserError, match=message):
             start(tmp_path, Walk(bad_from))
-        found = Checkpoints(folder(tmp_path) / "checkpoints", "walk", keep=2)
-        assert found.newest() == kept
-        if kept:
-            state = found.load(kept)
-            assert int(state["count"]) == kept
+        found = Checkpoints(files_of(tmp_path).checkpoints, "walk", keep=2)
+        assert found.newest() == (saved or None)
+        if saved:
+            state = found.load(saved)
+            assert int(state["count"]) == saved
             assert np.isfinite(state["x"])
 
 
@@ -189,11 +197,12 @@ with open(sys.argv[1], "a") as file:
 
 def test_two_processes_in_one_stage_are_one_too_many(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "PATIENCE", 0.1)
-    folder(tmp_path).mkdir(parents=True)
-    command = ["python", "-c", HOLD, str(folder(tmp_path) / "lock")]
+    folder = files_of(tmp_path).path
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-c", HOLD, str(folder / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        with pytest.raises(UserError, match="another process is at work on the stage walk"):
+        with pytest.raises(UserError, match="another process is working on the stage walk"):
             start(tmp_path)
         other.communicate(b"\n")
     assert start(tmp_path).record["curve"]

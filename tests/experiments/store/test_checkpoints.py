@@ -12,7 +12,7 @@ STATE = {"weights": jnp.arange(3.0), "key": jax.random.key(3)}
 
 
 def opened(folder):
-    return Checkpoints(folder / "checkpoints", "td3bc-real", keep=2)
+    return Checkpoints(folder / "checkpoints", "td3bc-recorded", keep=2)
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_any_damaged_file_is_named_and_the_step_before_is_used(folder, tmp_path,
         assert checkpoints.newest() == 20
         assert checkpoints.steps() == [20]
         assert not (place / "checkpoints" / "30").exists()
-        said = "is missing" if how == "missing" else "is not as it was written"
-        expected = f"td3bc-real: in checkpoints, '{name}' {said}: step 30 is deleted\n"
+        said = "is missing" if how == "missing" else "differs from its checksum"
+        expected = f"td3bc-recorded: in checkpoints, '{name}' {said}: step 30 is deleted\n"
         assert capsys.readouterr().out == expected
         shutil.rmtree(place)
 
@@ -78,7 +78,7 @@ def test_if_every_step_is_damaged_it_is_said(folder, capsys):
         (folder / "checkpoints" / str(step) / "record" / "metadata").unlink()
     checkpoints = opened(folder)
     assert checkpoints.newest() is None
-    assert "td3bc-real: no step is left in checkpoints" in capsys.readouterr().out
+    assert "td3bc-recorded: no undamaged step is left in checkpoints" in capsys.readouterr().out
     checkpoints.save(10, STATE, {})
     assert checkpoints.newest() == 10
 

@@ -24,7 +24,7 @@ def test_what_fails_on_the_way_leaves_nothing(tmp_path):
     path.write_text("before")
 
     def write_half():
-        with files.whole(path) as partial:
+        with files.atomic(path) as partial:
             partial.write_text("half")
             raise OSError("no more")
 
@@ -66,7 +66,7 @@ def test_a_seal_is_what_sha256sum_checks(sealed):
 @pytest.mark.parametrize("content", [b"abcdeg", b"abc", b""])
 def test_a_changed_file_is_named(sealed, content):
     (sealed / "state" / "array").write_bytes(content)
-    assert files.damage(sealed) == "'20/state/array' is not as it was written"
+    assert files.damage(sealed) == "'20/state/array' differs from its checksum"
 
 
 def test_a_file_too_few_or_too_many_is_named(sealed):
@@ -125,7 +125,7 @@ def test_a_lock_keeps_another_process_out_until_it_ends_or_is_killed(tmp_path, m
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        message = r"another process is at work on the stage x \(.*lock\)"
+        message = r"another process is working on the stage x \(.*lock\)"
         with pytest.raises(UserError, match=message), files.locked(path, "the stage x"):
             pass
         other.kill()

@@ -29,9 +29,9 @@ def raised(error, folder):
         (OSError(errno.EROFS, os.strerror(errno.EROFS)), "the disk is read-only"),
         (
             PermissionError(errno.EACCES, os.strerror(errno.EACCES)),
-            "a file may not be read or written",
+            "permission to read or write a file is denied",
         ),
-        (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "a file is larger than allowed"),
+        (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "a file exceeds the size limit"),
         (TENSORSTORE, "the disk is full"),
         (H5PY, "the disk quota is used up"),
     ],
@@ -41,8 +41,8 @@ def test_what_a_disk_refuses_is_one_clear_line(tmp_path, error, reason):
         raised(error, tmp_path)
     message = str(caught.value)
     assert message.startswith(f"{reason} (")
-    assert f"What is finished in {tmp_path} is kept" in message
-    assert message.endswith("the same command goes on.")
+    assert f"Finished results in {tmp_path} are kept" in message
+    assert message.endswith("run the same command to resume.")
     assert len(message.splitlines()) == 1
 
 

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import pytest
 
 from dawm_jax.errors import UserError
-from experiments.stages import generate as generation
-from experiments.stages import learn as learning
-from experiments.stages import models
+from experiments.stages.generate import generate
+from experiments.stages.learn import train_learner
+from experiments.stages.measure import measure_rollouts
+from experiments.stages.models import train_model
 from experiments.system.machine import (
-    KEPT,
+    CACHED,
+    cache_programs,
     check_devices,
     check_writable,
     enough_memory,
-    keep_compiled,
     pool_memory,
 )
 
@@ -36,7 +37,7 @@ def test_a_device_that_is_not_there_is_told_with_those_that_are(monkeypatch):
     jax.config.update("jax_platforms", "cuda")
     monkeypatch.setattr(jax, "devices", devices)
     try:
-        with pytest.raises(UserError, match=rf"asks for 'cuda', .* finds {found[0].platform}\. Un"):
+        with pytest.raises(UserError, match=rf"is 'cuda', .* only {found[0].platform} on .*\. Un"):
             check_devices()
         assert jax.config.jax_platforms == "cuda"
     finally:
@@ -53,7 +54,7 @@ def test_a_folder_that_takes_no_files_is_refused(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "astray").symlink_to(tmp_path / "nowhere")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "astray"):
-        with pytest.raises(UserError, match=f"nothing can be written to {folder}: .* no folder"):
+        with pytest.raises(UserError, match=f"cannot write to {folder}: .* not a folder"):
             check_writable(folder)
 
 
@@ -62,7 +63,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    with pytest.raises(UserError, match=r"nothing can be written to .*new: Permission denied"):
+    with pytest.raises(UserError, match=r"cannot write to .*new: Permission denied"):
         check_writable(tmp_path / "new")
 
 
@@ -76,25 +77,25 @@ def test_the_end_of_memory_says_what_to_lower():
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
 
+class Full:
+    """A run, or a part of one, whose every use takes too much memory."""
+
+    def __getattr__(self, name):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+
 @pytest.mark.parametrize(
-    ("stage", "message"),
+    ("stage", "arguments", "message"),
     [
-        (models.train_world_model, "lower world_model.batch_size"),
-        (models.train_inverse_dynamics, "lower inverse_dynamics.batch_size"),
-        (generation.generate, "lower synthesis.chunk"),
-        (learning.train_learner, "lower seeds"),
+        (train_model, ("world_model", Full(), Full()), "the batch_size or .* of world_model"),
+        (generate, (Full(),) * 3, "synthesis.chunk"),
+        (measure_rollouts, ("dawm", Full(), {}), "fidelity.windows"),
+        (train_learner, (Full(),) * 3, "seeds"),
     ],
 )
-def test_every_stage_says_what_to_lower(stage, message):
-    class Full:
-        """A run whose every use takes too much memory."""
-
-        def __getattr__(self, name):
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-
-    others = stage.__wrapped__.__code__.co_argcount - 1
-    with pytest.raises(UserError, match=message):
-        stage(Full(), *[Full()] * others)
+def test_every_stage_says_what_to_lower(stage, arguments, message):
+    with pytest.raises(UserError, match=f"out of memory: lower {message}"):
+        stage(Full(), *arguments)
 
 
 def test_the_memory_for_the_pool_is_what_is_given_or_a_share_of_what_is_there(monkeypatch):
@@ -113,19 +114,19 @@ def test_the_memory_for_the_pool_is_what_is_given_or_a_share_of_what_is_there(mo
 
 
 def test_compiled_programs_are_kept_unless_jax_is_told_where(tmp_path, monkeypatch):
-    names = ["jax_compilation_cache_dir", *KEPT]
+    names = ["jax_compilation_cache_dir", *CACHED]
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
-        keep_compiled()
+        cache_programs()
         assert {name: getattr(jax.config, name) for name in names} == before
-        for name in KEPT:
+        for name in CACHED:
             monkeypatch.delenv(name.upper())
-        keep_compiled()
-        assert {name: getattr(jax.config, name) for name in KEPT} == KEPT
+        cache_programs()
+        assert {name: getattr(jax.config, name) for name in CACHED} == CACHED
         assert jax.config.jax_compilation_cache_dir == before["jax_compilation_cache_dir"]
         jax.config.update("jax_compilation_cache_dir", None)
-        keep_compiled()
+        cache_programs()
         kept = Path(jax.config.jax_compilation_cache_dir)
         assert kept.parent == tmp_path / "dawm_jax" / "compiled"
         assert kept.name.startswith(platform.machine())
@@ -149,7 +150,7 @@ def test_seeds_are_split_over_cores(seeds, of, flags, devices, trained_on):
     """In a process of its own: JAX takes its devices once."""
     program = f"""
 import jax
-from experiments import machine
+from experiments.system import machine
 machine.cores = lambda: set(range({of}))
 machine.share_cores({seeds})
 meshes = [machine.training_mesh(None), machine.training_mesh({seeds})]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_stage import Walk, folder, returns_of, start
+from toy_stage import Walk, files_of, returns_of, start
 
 from dawm_jax.errors import UserError
 from experiments.faults.comparison import differences, results_of
@@ -73,7 +73,7 @@ def whole(tmp_path_factory):
 def test_a_stage_goes_on_with_other_devices(whole, tmp_path):
     """4 updates on eight devices, 4 on this process's, 4 on two."""
     assert on_devices(8, tmp_path, 4)["measured"] == [4]
-    found = Checkpoints(folder(tmp_path) / "checkpoints", "walk", keep=2)
+    found = Checkpoints(files_of(tmp_path).checkpoints, "walk", keep=2)
     np.testing.assert_array_equal(found.load(4)["count"], [4] * 4)
     measured = []
 
@@ -123,12 +123,12 @@ def test_a_process_on_its_own_decides_alone():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("host:1", 2, None, False), r"--process is missing: give --coordinator=host:port"),
+        (("host:1", 2, None, False), r"--process is missing: set --coordinator=host:port"),
         ((None, None, 1, False), r"--coordinator is missing"),
         (("host", 2, 0, False), r"--coordinator is 'host'; it must be host:port"),
         (("host:1", 2, 2, False), r"--process is 2; with --processes=2 it must be from 0 to 1"),
         (("host:1", 2, 0, True), r"leave them out"),
-        ((None, None, None, True), r"do not find each other: give --coordinator"),
+        ((None, None, None, True), r"cannot connect: set --coordinator"),
     ],
 )
 def test_what_is_missing_is_told(given, message, monkeypatch):
@@ -143,12 +143,11 @@ def no_cluster(*args, **kwargs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "learner"), [("real", "bc"), ("dawm", "td3bc")])
+@pytest.mark.parametrize(("source", "learner"), [("recorded", "bc"), ("dawm", "td3bc")])
 def test_two_processes_walk_a_whole_run_and_are_killed_in_the_middle(
     recorded, tmp_path, source, learner
 ):
     flags = {"held_out": 0, "updates": 40, "sources": source, "learners": learner}
-    flags["world_model.multipliers"] = "(1,)"
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",

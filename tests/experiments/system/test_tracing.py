@@ -10,6 +10,8 @@ from dawm_jax.errors import UserError
 from dawm_jax.training import loop as training
 from experiments.system import tracing as profiling
 
+pytestmark = pytest.mark.optimized
+
 
 def traces(workdir, name):
     """The events of each trace of a stage."""

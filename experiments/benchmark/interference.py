@@ -1,4 +1,4 @@
-"""Whether the machine did anything else meanwhile: CPU time that is not of this benchmark."""
+"""Detects whether other processes use the CPU during a measurement."""
 
 import os
 from collections.abc import Iterable
@@ -6,24 +6,28 @@ from pathlib import Path
 
 from experiments.system.machine import cores
 
-TICK = os.sysconf("SC_CLK_TCK")
-SHARE = 0.03  # of the cores' time that others may take
-TICKS = 5  # that a short repetition may lose to rounding
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+TOLERATED_SHARE = 0.03  # of the cores' time
+TOLERATED_TICKS = 5  # in addition, as /proc/stat rounds
 
 
-class Watch:
-    """From its making on, counts the CPU seconds of others on the cores of this process."""
+class CpuMonitor:
+    """Counts the CPU seconds of other processes on this process's cores since its creation.
+
+    `workers` are the ids of processes that take part in the measurement.
+    """
 
     def __init__(self, workers: Iterable[int] = ()):
         self.workers = list(workers)
         self.started = self._others()
 
     def disturbed(self, seconds: float) -> bool:
-        """Whether others took too much of the `seconds` since; never where it cannot be told."""
-        if self.started is None:
+        """Whether others used too much of the last `seconds`; False where that is unknown."""
+        now = self._others()
+        if now is None or self.started is None:
             return False
-        others = self._others() - self.started
-        return others > SHARE * seconds * len(cores()) + TICKS / TICK
+        tolerated = TOLERATED_SHARE * seconds * len(cores()) + TOLERATED_TICKS / TICKS_PER_SECOND
+        return now - self.started > tolerated
 
     def _others(self) -> float | None:
         busy = _busy_seconds()
@@ -35,24 +39,24 @@ class Watch:
 
 
 def _busy_seconds() -> float | None:
-    """CPU seconds spent on our cores since the machine's start, those of the host included.
+    """CPU seconds used on this process's cores since boot, including those stolen by the host.
 
-    None where the system does not tell, as macOS.
+    None on systems without /proc, such as macOS.
     """
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
-    ours = {f"cpu{core}" for core in cores()}
+    names = {f"cpu{core}" for core in cores()}
     total = 0
     for line in stat.read_text().splitlines():
         name, *ticks = line.split()
-        if name in ours:
+        if name in names:
             user, nice, system, _idle, _wait, irq, softirq, steal, *_guests = map(int, ticks)
             total += user + nice + system + irq + softirq + steal
-    return total / TICK
+    return total / TICKS_PER_SECOND
 
 
 def _cpu_seconds(process: int) -> float:
-    """CPU seconds of a process and of its ended children."""
+    """CPU seconds of a process and of its terminated children."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / TICK
+    return sum(map(int, fields[11:15])) / TICKS_PER_SECOND

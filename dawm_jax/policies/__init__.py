@@ -1,0 +1,1 @@
+"""Policies as they act in an environment."""

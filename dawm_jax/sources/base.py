@@ -1,0 +1,141 @@
+"""The protocol of a source of synthetic transitions, and the part that rollouts share.
+
+A source is a frozen dataclass of settings with pure functions. It does not depend on a learner, so
+it runs once, and all learners and seeds train on its output.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from dawm_jax.settings import Number, Positive, Share, check_settings
+from dawm_jax.training.loop import Data, Model
+from dawm_jax.types import Array, Context, Dataset, Episodes, Transition
+
+States = dict[str, Any]  # the trained states of a source's models, by name
+
+
+class Source(Protocol):
+    """What every source is. Transitions come in units: windows, rollouts, rows."""
+
+    version: ClassVar[int]  # raised with every change of its code that changes its transitions
+
+    def models(self) -> dict[str, Model]:
+        """The models that the source trains, by stage name, in order."""
+
+    def data(self, name: str, dataset: Dataset) -> Data:
+        """What the model `name` is trained on, of the episodes that are not held out."""
+
+    def units(self, transitions: int) -> int:
+        """How many units give `transitions` transitions; 0 for a source that adds none."""
+
+    def inputs(self, dataset: Dataset) -> Any:
+        """What `generate` reads of the data set: a pytree of arrays."""
+
+    def generate(
+        self, states: States, inputs: Any, index: Array, key: Array
+    ) -> tuple[Transition, Array]:
+        """The transitions of some units; traced, so all arrays are arguments.
+
+        Args:
+            states: the trained states of `models`.
+            index: (B,) numbers of the units. A unit depends on its number and the key alone.
+
+        Returns:
+            Transitions whose arrays start with (B, n), and which of them are valid, (B, n) bool.
+        """
+
+
+class Starts(struct.PyTreeNode):
+    """The recorded steps that rollouts start from, each with equal probability."""
+
+    episodes: Episodes
+    rows: Array  # (M,) rows of the recorded steps
+    return_to_go: Array  # (M,) the target of each step, in units of the return scale
+    discount: Array  # ()
+
+    def draw(self, key: Array) -> Context:
+        """One context."""
+        number = jax.random.randint(key, (), 0, len(self.rows))
+        row = self.rows[number]
+        return Context(
+            self.episodes.observation[row], self.episodes.action[row], self.return_to_go[number]
+        )
+
+
+@dataclass(frozen=True)
+class ReturnTarget:
+    """Which return-to-go to condition on, in units of the return scale.
+
+    Either `value` itself, for every rollout; or, if that is None, at least
+    low + stretch * (q - low), where q is the data's `quantile` of the return-to-go and low its
+    minimum. A context whose recorded return-to-go is higher keeps it, so quantile 0 conditions on
+    the recorded return-to-go.
+    """
+
+    value: Number | None = None
+    quantile: Share = 0.9
+    stretch: Positive = 1.1
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def of(self, return_to_go: np.ndarray) -> np.ndarray:
+        """The target (N,) of each step, given its recorded return-to-go (N,)."""
+        if self.value is not None:
+            return np.full_like(return_to_go, self.value)
+        low = float(return_to_go.min())
+        least = low + self.stretch * (float(np.quantile(return_to_go, self.quantile)) - low)
+        return np.maximum(return_to_go, return_to_go.dtype.type(least))
+
+
+class RolloutSource:
+    """A source whose units are rollouts from recorded states.
+
+    Such a source is also measured on held-out windows, and its rollouts can be chained.
+    """
+
+    target = ReturnTarget(quantile=0.0)  # the recorded return-to-go
+
+    @property
+    def steps(self) -> int:
+        """n, the transitions of a rollout."""
+        raise NotImplementedError
+
+    def rollout(
+        self, states: States, context: Context, keys: Array, discount: float | Array
+    ) -> tuple[Transition, Array]:
+        """A rollout from each of B contexts.
+
+        Args:
+            keys: (B,) one key per rollout.
+
+        Returns:
+            Transitions whose arrays start with (B, n), and which are valid, (B, n) bool: those
+            up to a terminal state.
+        """
+        raise NotImplementedError
+
+    def units(self, transitions: int) -> int:
+        return -(-transitions // self.steps)
+
+    def inputs(self, dataset: Dataset) -> Starts:
+        rows = np.flatnonzero(np.asarray(dataset.episodes.steps_left))
+        recorded = np.asarray(dataset.episodes.return_to_go)[rows] / dataset.return_scale
+        return Starts(
+            episodes=dataset.episodes,
+            rows=jnp.asarray(rows, jnp.int32),
+            return_to_go=jnp.asarray(self.target.of(recorded.astype(np.float32))),
+            discount=jnp.float32(dataset.discount),
+        )
+
+    def generate(
+        self, states: States, inputs: Starts, index: Array, key: Array
+    ) -> tuple[Transition, Array]:
+        keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)
+        context = jax.vmap(inputs.draw)(keys[:, 0])
+        return self.rollout(states, context, keys[:, 1], inputs.discount)

@@ -1,0 +1,55 @@
+"""Rollouts joined into longer episodes."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from dawm_jax.sources.base import RolloutSource, States
+from dawm_jax.types import Array, Context
+
+
+@partial(jax.jit, static_argnames=("source", "rollouts"))
+def chained_return(
+    source: RolloutSource,
+    states: States,
+    context: Context,
+    discount: Array,
+    return_scale: Array,
+    key: Array,
+    rollouts: int,
+) -> Array:
+    """The discounted return of episodes chained from rollouts, to compare with their target.
+
+    A rollout continues from the last state and action of the one before, conditioned on what is
+    left of the target. Each adds n - 1 steps, where n is `source.steps`, at least 2.
+
+    Args:
+        context: B contexts, with their target return-to-go.
+        rollouts: how many to chain; later rewards are left out.
+
+    Returns:
+        (B,) in units of the return scale.
+    """
+    steps = source.steps - 1
+    weight = discount ** jnp.arange(steps)
+
+    def extend(
+        carry: tuple[Context, Array, Array, Array], key: Array
+    ) -> tuple[tuple[Context, Array, Array, Array], None]:
+        context, total, factor, alive = carry
+        keys = jax.random.split(key, len(alive))
+        step, valid = source.rollout(states, context, keys, discount)
+        gained = (step.reward * valid)[:, :steps] @ weight / return_scale
+        following = Context(
+            observation=step.observation[:, steps],
+            action=step.action[:, steps],
+            return_to_go=(context.return_to_go - gained) / discount**steps,
+        )
+        total = total + factor * alive * gained
+        return (following, total, factor * discount**steps, alive & valid[:, steps]), None
+
+    count = len(context.action)
+    start = (context, jnp.zeros(count), jnp.float32(1.0), jnp.ones(count, bool))
+    (_, total, _, _), _ = jax.lax.scan(extend, start, jax.random.split(key, rollouts))
+    return total

@@ -1,0 +1,52 @@
+"""The stages of one source: its models, its transitions, their fidelity."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dawm_jax.data.streaming import StoredTransitions
+from dawm_jax.sources import RolloutSource
+from dawm_jax.types import Transition, Window
+from experiments.fidelity.judge import Rollouts
+from experiments.run.context import Run
+from experiments.stages.generate import generate
+from experiments.stages.measure import measure_rollouts, measure_transitions
+from experiments.stages.models import states_of, summary, train_models
+from experiments.store.stage import Stage, identity
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    """What a source adds to the recorded transitions, and its entry in results.json."""
+
+    name: str
+    stage: Stage
+    results: dict[str, Any]
+    synthetic: Transition | StoredTransitions | None = None
+    windows: tuple[Window, Rollouts] | None = None  # held-out windows, and rollouts beside them
+
+
+def run_source(run: Run, name: str) -> SourceResult:
+    """Trains the models of the source `name`, generates its transitions, and measures them."""
+    source, settings = run.components.sources[name], run.components.synthesis
+    trained = train_models(run, source)
+    results: dict[str, Any] = {
+        "models": {model: summary(one) for model, one in trained.items()},
+        "synthesis": None,
+        "fidelity": None,
+    }
+    if source.units(settings.transitions) == 0:
+        return SourceResult(name, run.data_stage, results)
+    rollouts = windows = None
+    if isinstance(source, RolloutSource):
+        rollouts, windows = measure_rollouts(run, name, source, trained)
+    parents = (run.data_stage, *(model.stage for model in trained.values()))
+    stage = Stage(
+        f"synthesis-{name}", [identity(source), settings.transitions, run.config.seed], parents
+    )
+    synthetic, record = generate(run, stage, source, states_of(trained))
+    results["synthesis"] = record
+    results["fidelity"] = {
+        "rollouts": rollouts,
+        "transitions": measure_transitions(run, name, stage, synthetic),
+    }
+    return SourceResult(name, stage, results, synthetic, windows)

@@ -1,0 +1,118 @@
+"""DAWM's windows as transitions, and what it passes to its models."""
+
+from dataclasses import dataclass
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dawm_jax.data.sampling import TransitionSet
+from dawm_jax.data.windows import WindowSet
+from dawm_jax.diffusion.samplers import Sampling
+from dawm_jax.errors import UserError
+from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.window_diffusion import WorldModel
+from dawm_jax.sources import DAWM
+from dawm_jax.sources.dawm import window_transitions
+from dawm_jax.types import Context, Rollout
+
+KEY = jax.random.key(0)
+
+
+def test_a_window_is_cut_into_transitions():
+    observation = jax.random.normal(KEY, (3, 4, 5))
+    reward = np.arange(12, dtype=np.float32).reshape(3, 4)
+    action = np.arange(1, 19, dtype=np.float32).reshape(3, 3, 2)
+    terminal = np.zeros((3, 4), bool)
+    terminal[1, 2] = terminal[2, 1] = terminal[2, 3] = True
+    window = Rollout(observation, jnp.asarray(reward), jnp.asarray(terminal))
+    transitions, valid = window_transitions(window, jnp.asarray(action), 0.9)
+    np.testing.assert_array_equal(transitions.observation, observation[:, :3])
+    np.testing.assert_array_equal(transitions.next_observation, observation[:, 1:])
+    np.testing.assert_array_equal(transitions.reward, reward[:, :3])
+    np.testing.assert_array_equal(transitions.action, action)
+    expected = [[0.9, 0.9, 0.9], [0.9, 0.0, 0.9], [0.0, 0.9, 0.0]]
+    np.testing.assert_allclose(transitions.discount, expected)
+    assert transitions.discount.dtype == jnp.float32
+    np.testing.assert_array_equal(valid, [[1, 1, 1], [1, 1, 0], [1, 0, 0]])
+    assert not transitions.recorded.any()
+    # Unknown after the last step, and where the next state is terminal.
+    known = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0]], bool)
+    np.testing.assert_array_equal(transitions.next_action_mask, known)
+    following = np.concatenate([action[:, 1:], np.zeros((3, 1, 2))], axis=1)
+    expected = np.where(known[..., None], following, 0.0)
+    np.testing.assert_array_equal(transitions.next_action, expected)
+
+
+@dataclass(frozen=True)
+class Sequence(WorldModel):
+    """Windows whose states are the first one plus 0, 1, 4, 9, ..., given `state` as the unit."""
+
+    def sample(self, state, context, keys, sampling):
+        assert sampling == Sampling(sampling_steps=2, temperature=0.25)
+        number = jnp.arange(self.horizon)
+        noise = jax.vmap(jax.random.normal)(keys)
+        return Rollout(
+            observation=context.observation[:, None] + state * (number**2.0)[:, None],
+            reward=context.return_to_go[:, None] + noise[:, None] * (number == 1),
+            terminal=jnp.broadcast_to(number == 3, (len(keys), self.horizon)),
+        )
+
+
+@dataclass(frozen=True)
+class Difference(InverseDynamics):
+    """The change of the first two features, given `state` as a factor."""
+
+    def predict(self, state, observation, next_observation):
+        return state * (next_observation - observation)[..., :2]
+
+
+def test_the_first_action_is_the_recorded_one_and_the_others_are_inferred():
+    sampling = Sampling(sampling_steps=2, temperature=0.25)
+    source = DAWM(Sequence(), Difference(), sampling)
+    states = {"world_model": 2.0, "inverse_dynamics": 0.5}
+    context = Context(jnp.ones((4, 3)), jnp.full((4, 2), -0.25), jnp.arange(4.0))
+    keys = jax.random.split(KEY, 4)
+    transitions, valid = source.rollout(states, context, keys, 0.9)
+    assert source.steps == 7
+    expected = np.array([-0.25, 3, 5, 7, 9, 11, 13])  # of changes 2, 6, 10, ...
+    np.testing.assert_allclose(transitions.action, np.tile(expected[:, None], (4, 1, 2)))
+    rewards = np.tile(np.arange(4.0)[:, None], 7)
+    rewards[:, 1] += jax.vmap(jax.random.normal)(keys)
+    np.testing.assert_allclose(transitions.reward, rewards, rtol=1e-6)
+    np.testing.assert_array_equal(valid, np.tile(np.arange(7) < 3, (4, 1)))
+    np.testing.assert_allclose(transitions.discount[0], [0.9, 0.9, 0, 0.9, 0.9, 0.9, 0.9])
+    states = (transitions.observation[:, 1:], transitions.next_observation[:, :-1])
+    np.testing.assert_array_equal(*states)
+
+
+def test_the_models_in_the_order_and_with_the_data_of_their_training(small_source, small_dataset):
+    source, _ = small_source
+    assert list(source.models().items()) == [
+        ("world_model", source.world_model),
+        ("inverse_dynamics", source.inverse_dynamics),
+    ]
+    windows = source.data("world_model", small_dataset)
+    chex.assert_trees_all_equal(windows, WindowSet.of(small_dataset, source.steps + 1))
+    transitions = source.data("inverse_dynamics", small_dataset)
+    assert isinstance(transitions, TransitionSet)
+    assert len(transitions.recorded.reward) == small_dataset.transitions
+    assert transitions.synthetic is None
+    shortened = DAWM(world_model=source.world_model, skip_truncated_tail=5)
+    expected = WindowSet.of(small_dataset, source.steps + 1, 5)
+    chex.assert_trees_all_equal(shortened.data("world_model", small_dataset), expected)
+    assert len(expected.starts) < len(windows.starts)
+
+
+def test_more_sampling_steps_than_diffusion_steps_are_refused():
+    with pytest.raises(UserError, match=r"sampling_steps is 6; it must be between 1 and .*, 5"):
+        DAWM(sampling=Sampling(sampling_steps=6))
+
+
+def test_a_setting_of_another_kind_is_named():
+    with pytest.raises(UserError, match=r"^DAWM.skip_truncated_tail is -1"):
+        DAWM(skip_truncated_tail=-1)
+    with pytest.raises(UserError, match=r"^DAWM.world_model is .*settings of class WorldModel"):
+        DAWM(world_model=InverseDynamics())

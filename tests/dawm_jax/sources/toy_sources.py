@@ -1,0 +1,72 @@
+"""Sources of rollouts that are known in advance."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dawm_jax.sources import ReturnTarget, RolloutSource
+from dawm_jax.types import Context, Transition
+
+
+def rollouts(observation, action, reward, terminal, discount):
+    """Transitions (B, n) and which are valid, from states (B, n + 1, d) and terminal flags."""
+    ended = jnp.cumsum(terminal[:, :-1], axis=1) > 0
+    transitions = Transition(
+        observation=observation[:, :-1],
+        action=action,
+        reward=reward,
+        discount=jnp.where(terminal[:, 1:], 0.0, discount),
+        next_observation=observation[:, 1:],
+        next_action=jnp.zeros_like(action),
+        next_action_mask=jnp.zeros(reward.shape, bool),
+        recorded=jnp.zeros(reward.shape, bool),
+    )
+    return transitions, ~ended
+
+
+@dataclass(frozen=True)
+class Echo(RolloutSource):
+    """Repeats the context: its state and action, and its target return-to-go as the reward.
+
+    `noise` scales normal noise in the rewards; state number `terminal_at` is terminal.
+    """
+
+    steps: int = 3
+    target: ReturnTarget = field(default_factory=ReturnTarget)
+    noise: float = 0.0
+    terminal_at: int | None = None
+
+    def rollout(self, states, context, keys, discount):
+        shape = (len(keys), self.steps)
+        drawn = jax.vmap(lambda key: jax.random.normal(key, (self.steps,)))(keys)
+        terminal = jnp.arange(self.steps + 1) == self.terminal_at
+        return rollouts(
+            jnp.repeat(context.observation[:, None], self.steps + 1, axis=1),
+            jnp.repeat(context.action[:, None], self.steps, axis=1),
+            context.return_to_go[:, None] + self.noise * drawn,
+            jnp.broadcast_to(terminal, (shape[0], self.steps + 1)),
+            discount,
+        )
+
+
+@dataclass(frozen=True)
+class Scripted(RolloutSource):
+    """Rollouts of one position each, as `script` gives them.
+
+    The script maps (context, keys, numbers of the n + 1 states, (1, n + 1)) to positions, rewards
+    and terminal flags. The first action is the context's; each later one is the change of position.
+    """
+
+    script: Callable[[Context, Any, Any], tuple[Any, Any, Any]]
+    steps: int = 3
+
+    def rollout(self, states, context, keys, discount):
+        numbers = jnp.arange(self.steps + 1.0)[None]
+        shape = (len(keys), self.steps + 1)
+        parts = self.script(context, keys, numbers)
+        position, reward, terminal = (jnp.broadcast_to(part, shape) for part in parts)
+        action = jnp.diff(position, axis=1)[..., None].at[:, 0].set(context.action)
+        return rollouts(position[..., None], action, reward[:, :-1], terminal, discount)
