@@ -87,14 +87,15 @@ def window_transitions(
     terminal = window.terminal[:, 1:]
     ended = jnp.cumsum(window.terminal[:, :-1], axis=1) > 0
     last = jnp.arange(terminal.shape[1]) == terminal.shape[1] - 1
+    follows = ~(terminal | last)
     transitions = Transition(
         observation=window.observation[:, :-1],
         action=action,
         reward=window.reward[:, :-1],
         discount=jnp.where(terminal, 0.0, discount).astype(jnp.float32),
         next_observation=window.observation[:, 1:],
-        next_action=jnp.roll(action, -1, axis=1).at[:, -1].set(0.0),
-        next_action_mask=~(terminal | last),
+        next_action=jnp.where(follows[..., None], jnp.roll(action, -1, axis=1), 0.0),
+        next_action_mask=follows,
         recorded=jnp.zeros(terminal.shape, bool),
     )
     return transitions, ~ended

@@ -69,7 +69,7 @@ def test_a_stage_that_fails_says_so_itself(tmp_path):
 
 def test_a_single_update_is_not_traced(tmp_path, capsys):
     start(tmp_path, Walk(steps=1), chunk=1, profile=True)
-    assert "walk: a single update is not traced" in capsys.readouterr().out
+    assert "walk: too few updates to trace" in capsys.readouterr().out
     assert not (tmp_path / "profile").exists()
 
 
