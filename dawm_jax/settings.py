@@ -41,6 +41,19 @@ class Range:
         return f"{above} {low} and {'below' if self.high_open else 'at most'} {high}"
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """Some words."""
+
+    words: tuple[str, ...]
+
+    def __contains__(self, value: str) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return "that is " + " or ".join(f"'{word}'" for word in self.words)
+
+
 Count = Annotated[int, Range(1, 1_000_000_000)]  # of updates, steps, transitions
 CountOrZero = Annotated[int, Range(0, 1_000_000_000)]
 Few = Annotated[int, Range(1, 10_000)]  # of things side by side: seeds, steps of a window
@@ -60,6 +73,10 @@ LogNoiseDeviation = Annotated[float, Range(0.0, 3.0, low_open=True)]
 LowestNoise = Annotated[float, Range(1e-6, 0.1)]  # relative to data of unit variance
 HighestNoise = Annotated[float, Range(1.0, 1e4)]
 GridExponent = Annotated[float, Range(1.0, 100.0)]
+
+Rows = Annotated[str, OneOf(("all", "recorded"))]  # of a batch, for which a loss is computed
+POLICIES = ("averaged", "last")  # of a learner, see learners/protocol.py
+PolicyName = Annotated[str, OneOf(POLICIES)]
 
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 

@@ -223,11 +223,12 @@ def test_the_readme_s_example_runs(recorded):
     changes = {
         "WorldModel(steps=10_000)": "WorldModel(steps=20, width=8, multipliers=(1,), horizon=2)",
         "InverseDynamics(steps=10_000)": "InverseDynamics(steps=20, hidden=(16,))",
+        "TerminationModel(steps=5_000)": "TerminationModel(steps=20, hidden=(16,))",
         "TD3BC(steps=50_000)": "BC(steps=20, hidden=(16,))",  # whose `init` is quicker
         "1_000_000": "70",
     }
     exec(shortened(python_blocks("README.md")[1], changes), names)
-    assert names["states"].keys() == {"world_model", "inverse_dynamics"}
+    assert names["states"].keys() == {"world_model", "inverse_dynamics", "termination"}
     assert names["synthetic"].reward.shape == (70,)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["synthetic"]))
     assert names["action"].shape == (16, 3)
@@ -301,6 +302,8 @@ def test_the_fields_of_results_are_explained():
     rollouts = source["fidelity"]["rollouts"]
     parts = [results, results["dataset"], source, source["synthesis"], source["fidelity"], rollouts]
     parts += [rollouts["simulator"], rollouts["actions"], rollouts["terminals"]]
-    parts += [results["learners"][0], results["learners"][0]["seeds"][0], rollouts["returns"][0]]
+    entry = results["learners"][0]
+    parts += [entry, *entry["policies"].values(), entry["policies"]["last"]["seeds"][0]]
+    parts += [rollouts["returns"][0]]
     for name in {name for part in parts for name in part}:
         assert re.search(rf"`(?:\w+\.)*{name}`", page), name

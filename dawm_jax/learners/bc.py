@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 
 import chex
+import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics
+from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics, mean_over
 from dawm_jax.networks.actor_critic import DeterministicPolicy
 from dawm_jax.training.optimizer import gradient_step
 from dawm_jax.types import Array, Transition
 
 
 class BCState(struct.PyTreeNode):
-    params: optax.Params
+    actor: optax.Params
+    averaged_actor: optax.Params
     opt_state: optax.OptState
     statistics: DataStatistics
 
@@ -23,11 +25,12 @@ class BCState(struct.PyTreeNode):
 class BC(LearnerSettings):
     """Behavior cloning with the mean squared error of the action."""
 
-    version = 1
+    version = 2
 
     def init(self, key: Array, statistics: DataStatistics) -> BCState:
-        params = self._policy(statistics).init(key, statistics.observation_mean)
-        return BCState(params, self._optimizer.init(params), statistics)
+        actor = self._policy(statistics).init(key, statistics.observation_mean)
+        averaged = jax.tree.map(jnp.copy, actor)
+        return BCState(actor, averaged, self._optimizer.init(actor), statistics)
 
     def update(self, state: BCState, batch: Transition, key: Array) -> tuple[BCState, Metrics]:
         del key
@@ -37,20 +40,24 @@ class BC(LearnerSettings):
         def loss_fn(params: optax.Params) -> Array:
             action = policy.apply(params, observation)
             chex.assert_equal_shape([action, batch.action])
-            return jnp.mean((action - batch.action) ** 2)
+            error = jnp.mean((action - batch.action) ** 2, axis=-1)
+            return mean_over(self.policy_rows, error, batch.recorded)
 
-        params, opt_state, loss, _ = gradient_step(
-            self._optimizer, loss_fn, state.params, state.opt_state
+        actor, opt_state, loss, _ = gradient_step(
+            self._optimizer, loss_fn, state.actor, state.opt_state
         )
-        return state.replace(params=params, opt_state=opt_state), {"actor_loss": loss}
+        averaged = optax.incremental_update(actor, state.averaged_actor, self.polyak_step_size)
+        state = state.replace(actor=actor, averaged_actor=averaged, opt_state=opt_state)
+        return state, {"actor_loss": loss}
 
-    def act(self, state: BCState, observation: Array) -> Array:
-        policy = self._policy(state.statistics)
-        return policy.apply(state.params, state.statistics.normalize(observation))
+    def act(self, state: BCState, observation: Array, policy: str = "averaged") -> Array:
+        params = state.averaged_actor if policy == "averaged" else state.actor
+        network = self._policy(state.statistics)
+        return network.apply(params, state.statistics.normalize(observation))
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
     def _policy(self, statistics: DataStatistics) -> DeterministicPolicy:
-        return DeterministicPolicy(self.hidden, statistics.action_dim)
+        return DeterministicPolicy(self.hidden, statistics.action_dim, self.policy_initialization)

@@ -1,6 +1,7 @@
 """IQL (Kostrikov et al. 2021): expectile values and advantage-weighted regression."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import chex
 import jax
@@ -12,11 +13,13 @@ from dawm_jax.learners.protocol import (
     DataStatistics,
     LearnerSettings,
     Metrics,
+    mean_over,
     split_mean,
     twin_loss,
 )
 from dawm_jax.networks.actor_critic import GaussianPolicy, TwinCritic, Value
-from dawm_jax.settings import Between, Factor, Positive
+from dawm_jax.networks.initialization import Initialization, Orthogonal
+from dawm_jax.settings import Between, Positive, Rows
 from dawm_jax.training.optimizer import gradient_step
 from dawm_jax.types import Array, Transition
 
@@ -26,6 +29,7 @@ SMALLEST_SPREAD = 1e-30  # of returns; the inverse of a far smaller one overflow
 
 class IQLState(struct.PyTreeNode):
     actor: optax.Params
+    averaged_actor: optax.Params
     critic: optax.Params
     target_critic: optax.Params
     value: optax.Params
@@ -43,12 +47,14 @@ class IQL(LearnerSettings):
     Observations are normalized, as for every learner here.
     """
 
-    version = 1
+    version = 2
+    policy_initialization: ClassVar[Initialization] = Orthogonal()
+    critic_initialization: ClassVar[Initialization] = Orthogonal()  # and of the value function
 
-    polyak_step_size: Factor = 0.005
     expectile: Between = 0.7
     inverse_temperature: Positive = 3.0
     critic_layer_norm: bool = False  # in both critics and the value function, not in the policy
+    critic_rows: Rows = "all"  # of a batch, for which the losses of critics and value are computed
 
     def init(self, key: Array, statistics: DataStatistics) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
@@ -59,6 +65,7 @@ class IQL(LearnerSettings):
         value = self._value.init(value_key, observation)
         return IQLState(
             actor=actor,
+            averaged_actor=jax.tree.map(jnp.copy, actor),
             critic=critic,
             target_critic=jax.tree.map(jnp.copy, critic),
             value=value,
@@ -98,10 +105,9 @@ class IQL(LearnerSettings):
 
         state = state.replace(
             actor=actor,
+            averaged_actor=self._polyak(actor, state.averaged_actor),
             critic=critic,
-            target_critic=optax.incremental_update(
-                critic, state.target_critic, self.polyak_step_size
-            ),
+            target_critic=self._polyak(critic, state.target_critic),
             value=value,
             actor_opt=actor_opt,
             critic_opt=critic_opt,
@@ -116,12 +122,12 @@ class IQL(LearnerSettings):
         chex.assert_equal_shape([q, v])
         error = q - v
         weight = jnp.where(error > 0.0, self.expectile, 1.0 - self.expectile)
-        return jnp.mean(weight * error**2)
+        return mean_over(self.critic_rows, weight * error**2, batch.recorded)
 
     def critic_loss(self, critic: optax.Params, batch: Transition, target: Array) -> Array:
         """Sum of both critics' mean squared errors (equation 6)."""
         q = self._critic.apply(critic, batch.observation, batch.action)
-        return twin_loss(q, target)
+        return twin_loss(q, target, self.critic_rows, batch.recorded)
 
     def actor_loss(
         self, actor: optax.Params, batch: Transition, advantage: Array, statistics: DataStatistics
@@ -132,11 +138,15 @@ class IQL(LearnerSettings):
         log_prob = jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
         chex.assert_equal_shape([advantage, log_prob])
         weight = jnp.minimum(jnp.exp(self.inverse_temperature * advantage), MAX_WEIGHT)
-        return -jnp.mean(weight * log_prob)
+        return -mean_over(self.policy_rows, weight * log_prob, batch.recorded)
 
-    def act(self, state: IQLState, observation: Array) -> Array:
-        policy = self._policy(state.statistics)
-        return policy.apply(state.actor, state.statistics.normalize(observation))[0]
+    def act(self, state: IQLState, observation: Array, policy: str = "averaged") -> Array:
+        params = state.averaged_actor if policy == "averaged" else state.actor
+        network = self._policy(state.statistics)
+        return network.apply(params, state.statistics.normalize(observation))[0]
+
+    def _polyak(self, params: optax.Params, average: optax.Params) -> optax.Params:
+        return optax.incremental_update(params, average, self.polyak_step_size)
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -148,14 +158,22 @@ class IQL(LearnerSettings):
 
     @property
     def _critic(self) -> TwinCritic:
-        return TwinCritic(self.hidden, layer_norm=self.critic_layer_norm)
+        return TwinCritic(
+            self.hidden,
+            layer_norm=self.critic_layer_norm,
+            initialization=self.critic_initialization,
+        )
 
     @property
     def _value(self) -> Value:
-        return Value(self.hidden, layer_norm=self.critic_layer_norm)
+        return Value(
+            self.hidden,
+            layer_norm=self.critic_layer_norm,
+            initialization=self.critic_initialization,
+        )
 
     def _policy(self, statistics: DataStatistics) -> GaussianPolicy:
-        return GaussianPolicy(self.hidden, statistics.action_dim)
+        return GaussianPolicy(self.hidden, statistics.action_dim, self.policy_initialization)
 
 
 def reward_scale(statistics: DataStatistics) -> Array:

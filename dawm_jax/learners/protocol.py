@@ -9,7 +9,16 @@ import numpy as np
 from flax import struct
 
 from dawm_jax.errors import require
-from dawm_jax.settings import BatchSize, Count, LearningRate, Width, check_settings
+from dawm_jax.networks.initialization import Initialization, Uniform
+from dawm_jax.settings import (
+    BatchSize,
+    Count,
+    Factor,
+    LearningRate,
+    Rows,
+    Width,
+    check_settings,
+)
 from dawm_jax.training.loop import Component, Metrics
 from dawm_jax.types import Array, Dataset, Transition
 
@@ -58,8 +67,13 @@ class Learner(Component, Protocol):
     def update(self, state: Any, batch: Transition, key: Array) -> tuple[Any, Metrics]:
         """The state after `updates_per_step` updates, and scalar metrics."""
 
-    def act(self, state: Any, observation: Array) -> Array:
-        """Actions (..., action_dim) in [-1, 1] of the final policy for evaluation."""
+    def act(self, state: Any, observation: Array, policy: str = "averaged") -> Array:
+        """Actions (..., action_dim) in [-1, 1] for evaluation, without noise.
+
+        Args:
+            policy: 'averaged', of the moving average of the policy's parameters over the updates,
+                or 'last', of the parameters after the last update.
+        """
 
 
 @dataclass(frozen=True)
@@ -74,8 +88,11 @@ class LearnerSettings:
     batch_size: BatchSize = 256
     hidden: tuple[Width, ...] = (256, 256)  # of each hidden layer of every network
     learning_rate: LearningRate = 3e-4
+    polyak_step_size: Factor = 0.005  # of target networks and of the averaged policy
+    policy_rows: Rows = "all"  # of a batch, for which the policy's loss is computed
 
     version: ClassVar[int]
+    policy_initialization: ClassVar[Initialization] = Uniform()
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -94,10 +111,17 @@ class LearnerSettings:
         return (self.batch_size,)
 
 
-def twin_loss(q: Array, target: Array) -> Array:
+def mean_over(rows: str, values: Array, recorded: Array) -> Array:
+    """Mean of `values` (..., B) over all rows or over the recorded ones; 0 where there are none."""
+    if rows == "all":
+        return jnp.mean(values, axis=-1)
+    return jnp.sum(values * recorded, axis=-1) / jnp.maximum(jnp.sum(recorded), 1)
+
+
+def twin_loss(q: Array, target: Array, rows: str, recorded: Array) -> Array:
     """Sum of the two critics' mean squared errors, of q (2, B) against the target (B,)."""
     chex.assert_equal_shape([q[0], target])
-    return jnp.sum(jnp.mean((q - target) ** 2, axis=1))
+    return jnp.sum(mean_over(rows, (q - target) ** 2, recorded))
 
 
 def split_mean(name: str, value: Array, recorded: Array) -> Metrics:

@@ -1,6 +1,7 @@
 """ReBRAC (Tarasov et al. 2023, arXiv 2305.09836): TD3 with decoupled behavior penalties."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import optax
 
 from dawm_jax.learners.protocol import DataStatistics
 from dawm_jax.learners.td3 import TD3, TD3State
+from dawm_jax.networks.initialization import Initialization, Uniform
 from dawm_jax.settings import BatchSize, LearningRate, NotNegative, Width
 from dawm_jax.types import Array, Transition
 
@@ -24,12 +26,12 @@ class ReBRAC(TD3):
     maximizes the smaller of both critics, whose mean absolute value divides it. Unlike there:
 
     - observations are normalized, as for every learner here;
-    - networks are initialized as those of every learner here, and layer norm comes before the
-      activation instead of after it;
     - target networks follow the updated policy, as in TD3, instead of the one before its update.
     """
 
-    version = 1
+    version = 2
+    policy_initialization: ClassVar[Initialization] = Uniform(bias=0.1, last=1e-3)
+    critic_initialization: ClassVar[Initialization] = Uniform(bias=0.1, last=3e-3)
 
     batch_size: BatchSize = 1024
     hidden: tuple[Width, ...] = (256, 256, 256)
@@ -58,9 +60,9 @@ class ReBRAC(TD3):
         """beta_actor ||pi - a||^2 - lambda min Q(s, pi), lambda = 1 / mean |min Q|, a constant."""
         action = self._policy(statistics).apply(actor, batch.observation)
         q = self._critic.apply(critic, batch.observation, action).min(axis=0)
-        scale = 1.0 / jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
-        error = _squared_distance(action, batch.action)
-        return self.beta_actor * self.cloning_mean(error, batch) - scale * jnp.mean(q)
+        scale = 1.0 / jax.lax.stop_gradient(self.policy_mean(jnp.abs(q), batch))
+        penalty = self.cloning_mean(_squared_distance(action, batch.action), batch)
+        return self.beta_actor * penalty - scale * self.policy_mean(q, batch)
 
 
 def _squared_distance(action: Array, other: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,13 @@ from dawm_jax.learners.protocol import (
     DataStatistics,
     LearnerSettings,
     Metrics,
+    mean_over,
     split_mean,
     twin_loss,
 )
 from dawm_jax.networks.actor_critic import DeterministicPolicy, TwinCritic
-from dawm_jax.settings import Factor, Few, NotNegative, Positive
+from dawm_jax.networks.initialization import Initialization, Uniform
+from dawm_jax.settings import Few, NotNegative, Positive, Rows
 from dawm_jax.training.optimizer import gradient_step
 from dawm_jax.types import Array, Transition
 
@@ -39,12 +42,14 @@ class TD3(LearnerSettings, ABC):
     order of the paper, without a condition on the step that a seed axis would evaluate both ways.
     """
 
-    polyak_step_size: Factor = 0.005
+    critic_initialization: ClassVar[Initialization] = Uniform()
+
     policy_noise: NotNegative = 0.2
     noise_clip: Positive = 0.5
     policy_delay: Few = 2
     critic_layer_norm: bool = False  # in both critics; the policy has none
-    bc_on_recorded_only: bool = False  # leave synthetic rows out of the policy's cloning term
+    critic_rows: Rows = "all"  # of a batch, for which the critics' loss is computed
+    cloning_rows: Rows = "all"  # of the rows of the policy's loss, those that its cloning term has
 
     @property
     def updates_per_step(self) -> int:
@@ -143,16 +148,21 @@ class TD3(LearnerSettings, ABC):
     ) -> tuple[Array, Array]:
         """Sum of both critics' mean squared errors, and their Q-values (2, B)."""
         q = self._critic.apply(critic, batch.observation, batch.action)
-        return twin_loss(q, target), q
+        return twin_loss(q, target, self.critic_rows, batch.recorded), q
+
+    def policy_mean(self, values: Array, batch: Transition) -> Array:
+        """Mean of `values` (B,) over the rows of the policy's loss."""
+        return mean_over(self.policy_rows, values, batch.recorded)
 
     def cloning_mean(self, error: Array, batch: Transition) -> Array:
-        """Mean of `error` (B,) over the rows that the policy imitates; 0 where there are none."""
-        counts = batch.recorded if self.bc_on_recorded_only else jnp.ones_like(batch.recorded)
-        return jnp.sum(error * counts) / jnp.maximum(jnp.sum(counts), 1)
+        """Mean of `error` (B,) over the rows that the policy imitates."""
+        everywhere = (self.policy_rows, self.cloning_rows) == ("all", "all")
+        return mean_over("all" if everywhere else "recorded", error, batch.recorded)
 
-    def act(self, state: TD3State, observation: Array) -> Array:
-        policy = self._policy(state.statistics)
-        return policy.apply(state.actor, state.statistics.normalize(observation))
+    def act(self, state: TD3State, observation: Array, policy: str = "averaged") -> Array:
+        params = state.target_actor if policy == "averaged" else state.actor
+        network = self._policy(state.statistics)
+        return network.apply(params, state.statistics.normalize(observation))
 
     def _polyak(self, params: optax.Params, target: optax.Params) -> optax.Params:
         return optax.incremental_update(params, target, self.polyak_step_size)
@@ -163,7 +173,11 @@ class TD3(LearnerSettings, ABC):
 
     @property
     def _critic(self) -> TwinCritic:
-        return TwinCritic(self.hidden, layer_norm=self.critic_layer_norm)
+        return TwinCritic(
+            self.hidden,
+            layer_norm=self.critic_layer_norm,
+            initialization=self.critic_initialization,
+        )
 
     def _policy(self, statistics: DataStatistics) -> DeterministicPolicy:
-        return DeterministicPolicy(self.hidden, statistics.action_dim)
+        return DeterministicPolicy(self.hidden, statistics.action_dim, self.policy_initialization)

@@ -16,7 +16,7 @@ from dawm_jax.types import Array, Transition
 class TD3BC(TD3):
     """TD3+BC with the paper's settings."""
 
-    version = 1
+    version = 2
 
     bc_coefficient: Positive = 2.5
 
@@ -34,6 +34,6 @@ class TD3BC(TD3):
         action = self._policy(statistics).apply(actor, batch.observation)
         first = jax.tree.map(lambda leaf: leaf[:1], critic)
         q = self._critic.clone(count=1).apply(first, batch.observation, action)[0]
-        scale = self.bc_coefficient / jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
+        scale = self.bc_coefficient / jax.lax.stop_gradient(self.policy_mean(jnp.abs(q), batch))
         error = jnp.mean((action - batch.action) ** 2, axis=-1)
-        return self.cloning_mean(error, batch) - scale * jnp.mean(q)
+        return self.cloning_mean(error, batch) - scale * self.policy_mean(q, batch)

@@ -30,7 +30,7 @@ class TerminationState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class TerminationModel(ModelSettings):
-    """An MLP from a state, an action and the next state to whether that one is terminal.
+    """An MLP from a state that was reached to whether it is terminal.
 
     Terminal states are rare, so they are half of each batch. The logit learnt from such batches is
     then shifted, by held-out transitions, to where as many of them are classified as terminal as
@@ -43,7 +43,7 @@ class TerminationModel(ModelSettings):
         UserError: a setting is out of range.
     """
 
-    version = 1
+    version = 2
 
     steps: Count = 20_000  # gradient steps
     hidden: tuple[Width, ...] = (256, 256)
@@ -57,8 +57,7 @@ class TerminationModel(ModelSettings):
     def init(self, key: Array, data: HoldoutSet) -> TerminationState:
         """An initial state, with a normalizer fitted to the recorded next states."""
         following = data.transitions.next_observation
-        inputs = jnp.zeros((1, 2 * following.shape[-1] + data.transitions.action.shape[-1]))
-        params, opt_state = self._untrained(self._network, key, inputs)
+        params, opt_state = self._untrained(self._network, key, jnp.zeros_like(following[:1]))
         return TerminationState(
             params=params,
             opt_state=opt_state,
@@ -79,30 +78,20 @@ class TerminationModel(ModelSettings):
 
     def loss(self, params: optax.Params, state: TerminationState, batch: Transition) -> Array:
         """Binary cross-entropy; the transitions of either class weigh half, together."""
-        logit = self._logit_of(params, state, batch)
+        logit = self._logit(params, state, batch.next_observation)
         ends = _ends(batch)
         chex.assert_equal_shape([logit, ends])
         share = jnp.mean(ends)
         weight = 0.5 / jnp.where(ends, share, 1.0 - share)
         return jnp.mean(weight * optax.sigmoid_binary_cross_entropy(logit, ends))
 
-    def probability(
-        self, state: TerminationState, observation: Array, action: Array, next_observation: Array
-    ) -> Array:
-        """The probability (...) that `next_observation` (..., observation_dim) is terminal.
+    def probability(self, state: TerminationState, observation: Array) -> Array:
+        """The probability (...) that the states (..., observation_dim) are terminal."""
+        return jax.nn.sigmoid(self._logit(state.params, state, observation) - self.threshold(state))
 
-        Args:
-            observation: (..., observation_dim) the state before.
-            action: (..., action_dim) the action taken in it.
-        """
-        logit = self._logit(state.params, state, observation, action, next_observation)
-        return jax.nn.sigmoid(logit - self.threshold(state))
-
-    def terminal(
-        self, state: TerminationState, observation: Array, action: Array, next_observation: Array
-    ) -> Array:
+    def terminal(self, state: TerminationState, observation: Array) -> Array:
         """Whether the probability is above one half, (...) bool."""
-        return self.probability(state, observation, action, next_observation) > 0.5
+        return self.probability(state, observation) > 0.5
 
     def threshold(self, state: TerminationState) -> Array:
         """The logit () above which the share of terminal states is the recorded one.
@@ -111,7 +100,7 @@ class TerminationModel(ModelSettings):
         The threshold is in the middle between the logits on either side. It is found where it is
         used, by one prediction of these transitions, so it is that of the final parameters.
         """
-        logit = self._logit_of(state.params, state, state.held_out)
+        logit = self._logit(state.params, state, state.held_out.next_observation)
         ends = _ends(state.held_out)
         share = jnp.mean(ends)
         rate = jnp.where(ends, state.rate, 1.0 - state.rate)
@@ -122,20 +111,8 @@ class TerminationModel(ModelSettings):
         edges = jnp.concatenate([jnp.array([jnp.inf]), logit[falling], jnp.array([-jnp.inf])])
         return (edges[count] + edges[count + 1]) / 2.0
 
-    def _logit_of(self, params: optax.Params, state: TerminationState, batch: Transition) -> Array:
-        return self._logit(params, state, batch.observation, batch.action, batch.next_observation)
-
-    def _logit(
-        self,
-        params: optax.Params,
-        state: TerminationState,
-        observation: Array,
-        action: Array,
-        next_observation: Array,
-    ) -> Array:
-        states = (state.observation.normalize(s) for s in (observation, next_observation))
-        inputs = jnp.concatenate([*states, action], axis=-1)
-        return self._network.apply(params, inputs)[..., 0]
+    def _logit(self, params: optax.Params, state: TerminationState, observation: Array) -> Array:
+        return self._network.apply(params, state.observation.normalize(observation))[..., 0]
 
     @property
     def _network(self) -> MLP:

@@ -21,7 +21,7 @@ GROUPS = ("observation", "action", "reward", "terminal")  # in the order of thei
 GIVABLE = ("observation", "action")  # those that a context holds
 # DAWM's (Li et al. 2025). The joint model diffuses the action as well; Decision Diffuser (Ajay et
 # al. 2022) diffuses the observation alone, which is all that it is given.
-DIFFUSED = ("observation", "reward", "terminal")
+DIFFUSED = ("observation", "reward")
 GIVEN = ("observation", "action")
 OBSERVATION_TARGETS = ("absolute", "displacement", "increment")
 FIT_WINDOWS = 200_000

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dawm_jax.networks.blocks import MLP
+from dawm_jax.networks.initialization import Initialization, LecunNormal
 from dawm_jax.types import Array
 
 LOG_STD_RANGE = (-5.0, 2.0)  # to which Gaussian policies clip it
@@ -18,10 +19,12 @@ class DeterministicPolicy(nn.Module):
 
     hidden: Sequence[int]
     action_dim: int
+    initialization: Initialization = LecunNormal()
 
     @nn.compact
     def __call__(self, observation: Array) -> Array:
-        return jnp.tanh(MLP((*self.hidden, self.action_dim))(observation))
+        widths = (*self.hidden, self.action_dim)
+        return jnp.tanh(MLP(widths, initialization=self.initialization)(observation))
 
 
 class GaussianPolicy(nn.Module):
@@ -32,10 +35,12 @@ class GaussianPolicy(nn.Module):
 
     hidden: Sequence[int]
     action_dim: int
+    initialization: Initialization = LecunNormal()
 
     @nn.compact
     def __call__(self, observation: Array) -> tuple[Array, Array]:
-        mean = jnp.tanh(MLP((*self.hidden, self.action_dim))(observation))
+        widths = (*self.hidden, self.action_dim)
+        mean = jnp.tanh(MLP(widths, initialization=self.initialization)(observation))
         log_std = self.param("log_std", nn.initializers.zeros, (self.action_dim,))
         return mean, jnp.clip(log_std, *LOG_STD_RANGE)
 
@@ -97,6 +102,7 @@ class TwinCritic(nn.Module):
     hidden: Sequence[int]
     count: int = 2
     layer_norm: bool = False
+    initialization: Initialization = LecunNormal()
 
     @nn.compact
     def __call__(self, observation: Array, action: Array) -> Array:
@@ -108,7 +114,10 @@ class TwinCritic(nn.Module):
             axis_size=self.count,
         )
         inputs = jnp.concatenate([observation, action], axis=-1)
-        return twin((*self.hidden, 1), layer_norm=self.layer_norm)(inputs)[..., 0]
+        networks = twin(
+            (*self.hidden, 1), layer_norm=self.layer_norm, initialization=self.initialization
+        )
+        return networks(inputs)[..., 0]
 
 
 class Value(nn.Module):
@@ -116,7 +125,11 @@ class Value(nn.Module):
 
     hidden: Sequence[int]
     layer_norm: bool = False
+    initialization: Initialization = LecunNormal()
 
     @nn.compact
     def __call__(self, observation: Array) -> Array:
-        return MLP((*self.hidden, 1), layer_norm=self.layer_norm)(observation)[..., 0]
+        network = MLP(
+            (*self.hidden, 1), layer_norm=self.layer_norm, initialization=self.initialization
+        )
+        return network(observation)[..., 0]

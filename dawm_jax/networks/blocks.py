@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from dawm_jax.networks.initialization import Initialization, LecunNormal
 from dawm_jax.types import Array
 
 
@@ -23,8 +24,8 @@ def mish(x: Array) -> Array:
 class MLP(nn.Module):
     """Dense layers of the given widths, an activation between them and dropout after it.
 
-    With `layer_norm`, each hidden layer is normalized (Ba et al. 2016) before its activation, as in
-    RLPD (Ball et al. 2023); ReBRAC's code normalizes after it.
+    With `layer_norm`, each hidden layer is normalized (Ba et al. 2016) after its activation, as in
+    ReBRAC's code (Tarasov et al. 2023).
     Computed in `dtype`, if that is not the inputs'; parameters are float32.
     """
 
@@ -33,16 +34,21 @@ class MLP(nn.Module):
     dropout: float = 0.0
     dtype: Any = None
     layer_norm: bool = False
+    initialization: Initialization = LecunNormal()
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool = True) -> Array:
-        for width in self.widths[:-1]:
-            x = nn.Dense(width, dtype=self.dtype)(x)
+        *hidden, outputs = self.widths
+        for width in hidden:
+            x = self.activation(self._dense(x, width))
             if self.layer_norm:
                 x = nn.LayerNorm(dtype=self.dtype)(x)
-            x = self.activation(x)
             x = nn.Dropout(self.dropout)(x, deterministic=deterministic)
-        return nn.Dense(self.widths[-1], dtype=self.dtype)(x)
+        return self._dense(x, outputs, last=True)
+
+    def _dense(self, x: Array, width: int, last: bool = False) -> Array:
+        kernel, bias = self.initialization(x.shape[-1], last)
+        return nn.Dense(width, dtype=self.dtype, kernel_init=kernel, bias_init=bias)(x)
 
 
 def sinusoidal_embedding(position: Array, width: int) -> Array:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from dawm_jax.learners import Learner
+from dawm_jax.settings import PolicyName
 from dawm_jax.types import Array
 
 
@@ -23,9 +24,10 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class LearnerPolicy:
-    """The policy that a learner has trained; it has no memory and needs no key."""
+    """A policy that a learner has trained; it has no memory and needs no key."""
 
     learner: Learner
+    policy: PolicyName = "averaged"  # see `Learner.act`
 
     def reset(self, state: Any, observation: Array) -> tuple[()]:
         return ()
@@ -33,7 +35,7 @@ class LearnerPolicy:
     def act(
         self, state: Any, memory: tuple[()], observation: Array, key: Array
     ) -> tuple[Array, tuple[()]]:
-        return self.learner.act(state, observation), memory
+        return self.learner.act(state, observation, self.policy), memory
 
 
 Act = Callable[[np.ndarray], np.ndarray]  # observations (S, B, ...) -> actions (S, B, action_dim)

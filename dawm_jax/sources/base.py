@@ -93,6 +93,45 @@ class ReturnTarget:
         return np.maximum(return_to_go, return_to_go.dtype.type(least))
 
 
+def cut_rollouts(
+    observation: Array,
+    action: Array,
+    reward: Array,
+    next_action: Array,
+    terminal: Array,
+    discount: float | Array,
+) -> tuple[Transition, Array]:
+    """B rollouts of n steps as transitions, with the end of an episode where it is terminal.
+
+    Args:
+        observation: (B, n + 1, observation_dim).
+        action: (B, n, action_dim).
+        reward: (B, n).
+        next_action: (B, n, action_dim), or (B, n - 1, action_dim) if the last one is not known.
+        terminal: (B, n) bool; whether the next state is.
+
+    Returns:
+        Transitions whose arrays start with (B, n), and which are valid (B, n): those up to a
+        terminal state.
+    """
+    unknown = action.shape[1] - next_action.shape[1]
+    last = jnp.arange(action.shape[1]) >= next_action.shape[1]
+    follows = ~(terminal | last)
+    next_action = jnp.pad(next_action, ((0, 0), (0, unknown), (0, 0)))
+    transitions = Transition(
+        observation=observation[:, :-1],
+        action=action,
+        reward=reward,
+        discount=jnp.where(terminal, 0.0, discount).astype(jnp.float32),
+        next_observation=observation[:, 1:],
+        next_action=jnp.where(follows[..., None], next_action, 0.0),
+        next_action_mask=follows,
+        recorded=jnp.zeros(terminal.shape, bool),
+    )
+    ended_before = jnp.cumsum(terminal, axis=1) - terminal
+    return transitions, ended_before == 0
+
+
 class RolloutSource:
     """A source whose units are rollouts from recorded states.
 

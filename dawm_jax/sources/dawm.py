@@ -3,18 +3,17 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import jax.numpy as jnp
-
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import require
 from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.settings import CountOrZero, check_settings
-from dawm_jax.sources.base import ReturnTarget, RolloutSource, States
+from dawm_jax.sources.base import ReturnTarget, RolloutSource, States, cut_rollouts
 from dawm_jax.training.loop import Data, Model
-from dawm_jax.types import Array, Context, Dataset, Rollout, Transition
+from dawm_jax.types import Array, Context, Dataset, Transition
 
 
 @dataclass(frozen=True)
@@ -22,15 +21,17 @@ class DAWM(RolloutSource):
     """Windows of states and rewards, generated at once; the first action is the recorded one.
 
     Later actions are inferred, unless the world model generates them (`diffused` has 'action').
+    Ends are predicted by a termination model, unless the world model generates them ('terminal').
 
     Raises:
         UserError: a setting is out of range, or more diffusion steps are visited than there are.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     world_model: WorldModel = field(default_factory=WorldModel)
     inverse_dynamics: InverseDynamics = field(default_factory=InverseDynamics)
+    termination: TerminationModel = field(default_factory=TerminationModel)
     sampling: Sampling = field(default_factory=Sampling)
     target: ReturnTarget = field(default_factory=ReturnTarget)
     skip_truncated_tail: CountOrZero = 0  # steps before a time limit at which no window starts
@@ -45,11 +46,18 @@ class DAWM(RolloutSource):
         )
 
     def models(self) -> dict[str, Model]:
-        return {"world_model": self.world_model, "inverse_dynamics": self.inverse_dynamics}
+        models: dict[str, Model] = {
+            "world_model": self.world_model,
+            "inverse_dynamics": self.inverse_dynamics,
+        }
+        return models if self._diffuses_ends else {**models, "termination": self.termination}
 
     def data(self, name: str, dataset: Dataset) -> Data:
-        if name == "world_model":
-            return WindowSet.of(dataset, self.world_model.horizon, self.skip_truncated_tail)
+        match name:
+            case "world_model":
+                return WindowSet.of(dataset, self.world_model.horizon, self.skip_truncated_tail)
+            case "termination":
+                return self.termination.data(to_transitions(dataset))
         return TransitionSet(to_transitions(dataset))
 
     @property
@@ -60,42 +68,23 @@ class DAWM(RolloutSource):
         self, states: States, context: Context, keys: Array, discount: float | Array
     ) -> tuple[Transition, Array]:
         window = self.world_model.sample(states["world_model"], context, keys, self.sampling)
-        action = self.infer_action(states, window.observation[:, :-1], window.observation[:, 1:])
+        assert window.reward is not None
+        before, after = window.observation[:, :-1], window.observation[:, 1:]
         known = context.action[:, None] if window.action is None else window.action
         known = known[:, : self.steps]
-        return window_transitions(window, action.at[:, : known.shape[1]].set(known), discount)
+        action = self.infer_action(states, before, after).at[:, : known.shape[1]].set(known)
+        terminal = window.terminal[:, 1:]
+        if not self._diffuses_ends:
+            terminal = self.termination.terminal(states["termination"], after)
+        return cut_rollouts(
+            window.observation, action, window.reward[:, :-1], action[:, 1:], terminal, discount
+        )
 
     def infer_action(self, states: States, observation: Array, next_observation: Array) -> Array:
         """Actions (..., action_dim) between states (..., observation_dim)."""
         state = states["inverse_dynamics"]
         return self.inverse_dynamics.predict(state, observation, next_observation)
 
-
-def window_transitions(
-    window: Rollout, action: Array, discount: float | Array
-) -> tuple[Transition, Array]:
-    """Cuts B windows of T states into T - 1 transitions each.
-
-    Args:
-        action: (B, T - 1, action_dim) between the states.
-
-    Returns:
-        Transitions whose arrays start with (B, T - 1), and which are valid (B, T - 1): those up to
-        a terminal state. The last one's next action is not known.
-    """
-    assert window.reward is not None
-    terminal = window.terminal[:, 1:]
-    ended = jnp.cumsum(window.terminal[:, :-1], axis=1) > 0
-    last = jnp.arange(terminal.shape[1]) == terminal.shape[1] - 1
-    follows = ~(terminal | last)
-    transitions = Transition(
-        observation=window.observation[:, :-1],
-        action=action,
-        reward=window.reward[:, :-1],
-        discount=jnp.where(terminal, 0.0, discount).astype(jnp.float32),
-        next_observation=window.observation[:, 1:],
-        next_action=jnp.where(follows[..., None], jnp.roll(action, -1, axis=1), 0.0),
-        next_action_mask=follows,
-        recorded=jnp.zeros(terminal.shape, bool),
-    )
-    return transitions, ~ended
+    @property
+    def _diffuses_ends(self) -> bool:
+        return "terminal" in self.world_model.diffused

@@ -16,7 +16,7 @@ from dawm_jax.models.behavior import BehaviorPolicy
 from dawm_jax.models.ensemble import DynamicsEnsemble
 from dawm_jax.models.termination import TerminationModel
 from dawm_jax.settings import Few, NotNegative, check_settings
-from dawm_jax.sources.base import RolloutSource, States
+from dawm_jax.sources.base import RolloutSource, States, cut_rollouts
 from dawm_jax.training.loop import Data, Model
 from dawm_jax.types import Array, Context, Dataset, Transition
 
@@ -37,7 +37,7 @@ class OneStep(RolloutSource):
         UserError: a setting is out of range.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     dynamics: DynamicsEnsemble = field(default_factory=DynamicsEnsemble)
     behavior: BehaviorPolicy = field(default_factory=BehaviorPolicy)
@@ -86,30 +86,17 @@ class OneStep(RolloutSource):
             )
             next_action = self.behavior.sample(behavior, following, action_key)
             reward = reward - self.penalty * deviation
-            return (following, next_action), (observation, action, reward, following, next_action)
+            return (following, next_action), (action, reward, following, next_action)
 
         def one_rollout(observation: Array, key: Array) -> Steps:
             action_key, steps_key = jax.random.split(key)
             start = (observation, self.behavior.sample(behavior, observation, action_key))
             return jax.lax.scan(one_step, start, jax.random.split(steps_key, self.steps))[1]
 
-        rollouts = jax.vmap(one_rollout)(context.observation, keys)
-        observation, action, reward, next_observation, next_action = rollouts
-        terminal = self.termination.terminal(
-            states["termination"], observation, action, next_observation
-        )
-        transitions = Transition(
-            observation=observation,
-            action=action,
-            reward=reward,
-            discount=jnp.where(terminal, 0.0, discount).astype(jnp.float32),
-            next_observation=next_observation,
-            next_action=jnp.where(terminal[..., None], 0.0, next_action),
-            next_action_mask=~terminal,
-            recorded=jnp.zeros(terminal.shape, bool),
-        )
-        ended_before = jnp.cumsum(terminal, axis=1) - terminal
-        return transitions, ended_before == 0
+        action, reward, following, next_action = jax.vmap(one_rollout)(context.observation, keys)
+        observation = jnp.concatenate([context.observation[:, None], following], axis=1)
+        terminal = self.termination.terminal(states["termination"], following)
+        return cut_rollouts(observation, action, reward, next_action, terminal, discount)
 
 
-Steps = tuple[Array, Array, Array, Array, Array]  # of a rollout: the fields that are predicted
+Steps = tuple[Array, Array, Array, Array]  # of a rollout: the fields that are predicted

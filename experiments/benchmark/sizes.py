@@ -36,7 +36,8 @@ def unet_layers(model: WorldModel, observation: int, action: int) -> list[flops.
         observation: dimensions of an observation.
         action: dimensions of an action.
     """
-    outputs = observation + 2  # reward and terminal
+    assert model.diffused == ("observation", "reward")
+    outputs = observation + 1
     inputs = outputs if model.observation_target == "absolute" else outputs + observation
     return flops.temporal_unet(
         model.horizon, inputs, outputs, action, model.width, model.multipliers

@@ -5,7 +5,7 @@
 60.7 million parameters (59.7 of them Decision Diffuser's, the rest the embedding of the action)
 and two million updates of epsilon-prediction: days on a GPU, not for a CPU. No score is claimed.
 
-What the papers leave open is ours: a terminal channel, the synthetic ratio, the number of
+What the papers leave open is ours: a model of ends, the synthetic ratio, the number of
 generated transitions. The inverse dynamics model has the paper's shape, but sees a state and the
 scaled change to the next one rather than both states: the same functions, better conditioned.
 """

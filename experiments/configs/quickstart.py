@@ -22,6 +22,7 @@ def get_config(dataset: str = "local/hopper/medium-v0") -> ConfigDict:
     config.dawm.world_model.steps = 1_500
     config.dawm.world_model.ema_start = 500
     config.dawm.inverse_dynamics.steps = 2_000
+    config.dawm.termination.steps = 2_000
     config.fidelity.one_step_model.steps = 2_000
     for model in config.one_step.dynamics, config.one_step.behavior, config.one_step.termination:
         model.steps = 2_000

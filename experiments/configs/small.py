@@ -15,6 +15,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.evaluate_every = 5_000
     config.dawm.world_model.steps = 10_000
     config.dawm.inverse_dynamics.steps = 40_000
+    config.dawm.termination.steps = 10_000
     config.fidelity.one_step_model.steps = 10_000
     config.one_step.dynamics.steps = 20_000
     config.one_step.behavior.steps = 10_000

@@ -6,8 +6,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from dawm_jax.evaluation.scores import bootstrap_interval
+from dawm_jax.evaluation.scores import mean_interval
 from dawm_jax.types import Dataset, Window
+from experiments.reporting.tables import reported
 from experiments.stages.source import SourceResult
 
 matplotlib.use("Agg")
@@ -31,7 +32,7 @@ def draw(
 ) -> list[Path]:
     """Draws every picture that the results have data for, and returns their files."""
     pictures = {}
-    if any(entry["curve"][-1]["returns"] for entry in results["learners"]):
+    if any(reported(entry)["curve"][-1]["returns"] for entry in results["learners"]):
         pictures["learning_curves"] = learning_curves(results)
     for source in sources:
         if source.windows is not None:
@@ -53,9 +54,10 @@ def draw(
 
 
 def learning_curves(results: dict[str, Any]) -> plt.Figure:
-    """The mean over the updates with its 95 % interval over seeds: color learner, line source.
+    """The reported policy's mean over the updates: color for the learner, line for the source.
 
-    Shown are normalized scores, or returns where the data set has no reference for them.
+    Shaded is the 95 % interval over seeds, or the range of few seeds. Shown are normalized scores,
+    or returns where the data set has no reference for them.
     """
     scored = results["dataset"]["score_mean"] is not None
     values = "scores" if scored else "returns"
@@ -63,9 +65,10 @@ def learning_curves(results: dict[str, Any]) -> plt.Figure:
     learners = list(dict.fromkeys(entry["name"] for entry in results["learners"]))
     sources = list(dict.fromkeys(entry["source"] for entry in results["learners"]))
     for entry in results["learners"]:
-        updates = [point["updates"] for point in entry["curve"]]
-        scores = [point[values] for point in entry["curve"]]
-        low, high = zip(*(bootstrap_interval(s, resamples=2000) for s in scores), strict=True)
+        curve = reported(entry)["curve"]
+        updates, scores = ([point[name] for point in curve] for name in ("updates", values))
+        spreads = [mean_interval(s) or (min(s), max(s)) for s in scores]
+        low, high = zip(*spreads, strict=True)
         color = COLORS[learners.index(entry["name"]) % len(COLORS)]
         style = STYLES[sources.index(entry["source"]) % len(STYLES)]
         label = f"{entry['name']}, {entry['source']}"

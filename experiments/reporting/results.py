@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from dawm_jax.evaluation.scores import bootstrap_interval, interquartile_mean, normalized_score
+from dawm_jax.evaluation.scores import interquartile_mean, mean_interval, normalized_score
 from dawm_jax.types import Dataset
 from experiments.reporting.tables import scores
 from experiments.run.context import Run
 from experiments.simulation.evaluator import Evaluator
-from experiments.stages.learn import Learned
+from experiments.stages.learn import Learned, policies
 from experiments.stages.source import SourceResult
 from experiments.store.files import write_json
 
@@ -61,17 +61,28 @@ def _random_score(dataset: Dataset, evaluator: Evaluator | None) -> float | None
 
 
 def _learner(run: Run, entry: Learned) -> dict[str, Any]:
-    """One entry: the final policies of all seeds, and their learning curve."""
+    """One entry: final scores and learning curve of each policy, the reported one first."""
     record = entry.trained.record
-    curve = [
-        {
-            "updates": point["updates"],
-            "returns": [float(np.mean(row)) for row in point["returns"]],
-            "scores": _scores(run.dataset, point["returns"]),
-        }
-        for point in record["curve"]
-    ]
-    returns, scores = record["curve"][-1]["returns"], curve[-1]["scores"]
+    return {
+        "name": entry.learner,
+        "source": entry.source,
+        "commit": record["commit"],
+        "policies": {
+            policy: _policy(run, policy, record["curve"]) for policy in policies(run.config.policy)
+        },
+        "updates_per_second": record["updates_per_second"],
+        "metrics": record["metrics"],
+    }
+
+
+def _policy(run: Run, policy: str, points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The final returns and scores of a policy's seeds, and its learning curve."""
+    curve = []
+    for point in points:
+        returns = point["returns"].get(policy, [])
+        means = [float(np.mean(row)) for row in returns]
+        scores = _scores(run.dataset, returns)
+        curve.append({"updates": point["updates"], "returns": means, "scores": scores})
     seeds = [
         {
             "seed": run.config.seed + index,
@@ -80,18 +91,12 @@ def _learner(run: Run, entry: Learned) -> dict[str, Any]:
         }
         for index in range(run.config.seeds)
     ]
-    # Seeds are resampled; with a single one, its episodes.
-    sample = scores if len(scores) != 1 else _episode_scores(run.dataset, returns[0])
+    interval = mean_interval(scores)
     return {
-        "name": entry.learner,
-        "source": entry.source,
-        "commit": record["commit"],
         "seeds": seeds,
         "mean": float(np.mean(scores)) if scores else None,
         "iqm": interquartile_mean(scores) if scores else None,
-        "ci95": list(bootstrap_interval(sample)) if scores else None,
-        "updates_per_second": record["updates_per_second"],
-        "metrics": record["metrics"],
+        "ci95": list(interval) if interval else None,
         "curve": curve,
     }
 

@@ -4,84 +4,110 @@ from typing import Any
 
 import numpy as np
 
-from dawm_jax.evaluation.scores import bootstrap_interval
+from dawm_jax.evaluation.scores import FEWEST, mean_interval, smallest_effect
+
+
+def reported(entry: dict[str, Any]) -> dict[str, Any]:
+    """The results of the policy that a learner's entry reports, its first."""
+    return next(iter(entry["policies"].values()))
 
 
 def scores(results: dict[str, Any]) -> str:
     """The final policies as Markdown: yardsticks first, then a row for each learner and source."""
-    config, dataset = results["config"], results["dataset"]
-    rows = [("data, mean episode", "", dataset["return_mean"], dataset["score_mean"], None, None)]
+    config, dataset, learners = results["config"], results["dataset"], results["learners"]
+    rows = [["data, mean episode", "", _one(dataset["return_mean"]), _one(dataset["score_mean"])]]
     if results.get("random_score") is not None:
-        rows.insert(0, ("random actions", "", None, results["random_score"], None, None))
-    for entry in results["learners"]:
-        returns = [value for seed in entry["seeds"] for value in seed["returns"]]
+        rows.insert(0, ["random actions", "", "", _one(results["random_score"])])
+    for entry in learners:
+        policy = reported(entry)
+        returns = [value for seed in policy["seeds"] for value in seed["returns"]]
         mean_return = float(np.mean(returns)) if returns else None
-        scores = (entry["mean"], entry["iqm"], entry["ci95"])
-        rows.append((entry["name"], entry["source"], mean_return, *scores))
+        others = list(entry["policies"].values())[1:]
+        columns = [_one(mean_return), _one(policy["mean"]), _spread(seed_scores(entry))]
+        rows.append([entry["name"], entry["source"], *columns, *(_one(o["mean"]) for o in others)])
+    names = list(learners[0]["policies"])
     where = f"on {dataset['environment']}" if dataset["environment"] else "that were not evaluated"
+    few = config["seeds"] < FEWEST
+    titles = ["learner", "source", "mean return", "score"]
+    titles.append("range over seeds" if few else "95 % interval of the mean")
+    titles += [f"score of the {name} policy" for name in names[1:]]
     lines = [
-        f"Final policies {where} after {config['updates']:,} updates on {dataset['id']}, "
+        f"The {names[0]} policies {where} after {config['updates']:,} updates on {dataset['id']}, "
         f"{config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
         "",
-        "| learner | source | mean return | normalized score | interquartile mean | "
-        "95 % interval of the mean |",
-        "| --- | --- | --- | --- | --- | --- |",
+        *_table(titles, rows),
     ]
-    for name, source, *numbers, interval in rows:
-        shown = ["" if value is None else f"{value:.1f}" for value in numbers]
-        spread = "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
-        lines.append("| " + " | ".join((name, source, *shown, spread)) + " |")
-    for paragraph in (source_effects(results["learners"]), dataset.get("score_note")):
+    for paragraph in (source_effects(learners), dataset.get("score_note")):
         lines += ["", paragraph] if paragraph else []
     return "\n".join(lines)
 
 
 def summary(runs: list[dict[str, Any]]) -> str:
-    """The scores of several runs in one table, a column each: mean and 95 % interval."""
+    """The scores of several runs in one table, a column each: mean and interval or range."""
     columns: list[dict[tuple[str, str], str]] = []
     for results in runs:
         dataset = results["dataset"]
-        column = {("data, mean episode", ""): f"{dataset['score_mean']:.1f}"}
+        column = {("data, mean episode", ""): _one(dataset["score_mean"])}
         for entry in results["learners"]:
-            low, high = entry["ci95"]
-            interval = f"{entry['mean']:.1f} ({low:.1f} to {high:.1f})"
-            column[entry["name"], entry["source"]] = interval
+            values = seed_scores(entry)
+            shown = f"{np.mean(values):.1f} ({_spread(values)})"
+            column[entry["name"], entry["source"]] = shown
         columns.append(column)
     rows = dict.fromkeys(row for column in columns for row in column)
     names = [results["dataset"]["id"].removeprefix("local/") for results in runs]
-    lines = [
-        f"| learner | source | {' | '.join(names)} |",
-        f"| --- | --- |{' --- |' * len(names)}",
-    ]
-    lines += [f"| {' | '.join((*row, *(c.get(row, '') for c in columns)))} |" for row in rows]
-    return "\n".join(lines)
+    cells = [[*row, *(column.get(row, "") for column in columns)] for row in rows]
+    return "\n".join(_table(["learner", "source", *names], cells))
 
 
 def source_effects(learners: list[dict[str, Any]]) -> str | None:
-    """What synthetic transitions change: each seed's difference to the recorded data alone."""
-    recorded = {
-        entry["name"]: _seed_scores(entry) for entry in learners if entry["source"] == "recorded"
-    }
-    effects = []
+    """What a source changes: each seed's difference to the recorded data alone."""
+    recorded = {e["name"]: seed_scores(e) for e in learners if e["source"] == "recorded"}
+    effects, count = [], 0
     for entry in learners:
-        scores, alone = _seed_scores(entry), recorded.get(entry["name"])
+        scores, alone = seed_scores(entry), recorded.get(entry["name"])
         if entry["source"] == "recorded" or not scores or not alone or len(scores) == 1:
             continue
-        difference = np.subtract(scores, alone)
-        low, high = bootstrap_interval(difference)
-        change = f"{difference.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+        difference, count = np.subtract(scores, alone), len(scores)
+        change = f"{difference.mean():+.1f} ({_spread(difference, sign='+')}"
+        smallest = smallest_effect(difference)
+        change += ")" if smallest is None else f"; {smallest:.1f})"
         effects.append(f"{entry['name']}, {entry['source']} {change}")
     if not effects:
         return None
+    what = (
+        f"range; {count} seeds are too few for an interval"
+        if count < FEWEST
+        else "95 % interval; the smallest difference that such an experiment shows four times in "
+        "five"
+    )
     return (
-        "Difference of score to the recorded data alone, seed by seed, with its 95 % interval: "
+        f"Difference of score to the recorded data alone, seed by seed ({what}): "
         f"{'; '.join(effects)}."
     )
 
 
-def _seed_scores(entry: dict[str, Any]) -> list[float]:
-    scores = [seed["normalized_score"] for seed in entry["seeds"]]
+def seed_scores(entry: dict[str, Any]) -> list[float]:
+    """The scores of the reported policy's seeds; empty without scores."""
+    scores = [seed["normalized_score"] for seed in reported(entry)["seeds"]]
     return scores if None not in scores else []
+
+
+def _spread(values: Any, sign: str = "") -> str:
+    """The interval of the mean, or the range of fewer than `FEWEST` values."""
+    if len(values) == 0:
+        return ""
+    low, high = mean_interval(values) or (min(values), max(values))
+    return f"{low:{sign}.1f} to {high:{sign}.1f}"
+
+
+def _one(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table; short rows are filled."""
+    filled = [[*row, *[""] * (len(titles) - len(row))] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), *filled)]
 
 
 def fidelity(runs: list[dict[str, Any]]) -> str:

@@ -17,6 +17,7 @@ from dawm_jax.settings import (
     Dropout,
     Factor,
     Few,
+    PolicyName,
     Positive,
     check_settings,
     check_value,
@@ -42,6 +43,7 @@ class General:
     learners: tuple[str, ...]
     sources: tuple[str, ...]
     synthetic_ratio: Between
+    policy: PolicyName
     pool_memory: Positive | None
     seed: CountOrZero
     seeds: Few

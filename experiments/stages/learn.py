@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.streaming import StoredTransitions, TransitionStream
 from dawm_jax.policies.acting import LearnerPolicy, acting
+from dawm_jax.settings import POLICIES
 from experiments.run.context import Run
 from experiments.simulation.evaluator import Evaluator
 from experiments.stages.source import SourceResult
-from experiments.stages.train import Trained, train_component
+from experiments.stages.train import Returns, Trained, train_component
 from experiments.system.machine import enough_memory
 from experiments.system.processes import on_first
 from experiments.system.tracing import trace
@@ -28,6 +29,11 @@ class Learned:
     learner: str
     source: str
     trained: Trained
+
+
+def policies(reported: str) -> list[str]:
+    """Every policy of a learner that is evaluated, the reported one first."""
+    return sorted(POLICIES, key=lambda policy: policy != reported)
 
 
 @enough_memory("seeds, pool_memory, or the learner's batch_size or hidden")
@@ -57,12 +63,19 @@ def train_learner(
             config.synthetic_ratio,
             config.evaluate_every,
             config.evaluation_episodes,
+            config.policy,
         ],
     )
-    start, act_key = acting(LearnerPolicy(learner)), run.key("act")
+    act_key = run.key("act")
+    starts = {policy: acting(LearnerPolicy(learner, policy)) for policy in policies(config.policy)}
 
-    def episode_returns(states: Any, steps: int | None = None) -> list[list[float]]:
-        return evaluator.returns(start(states, act_key), steps).tolist() if evaluator else []
+    def episode_returns(states: Any, steps: int | None = None) -> Returns:
+        if evaluator is None:
+            return {}
+        return {
+            policy: evaluator.returns(start(states, act_key), steps).tolist()
+            for policy, start in starts.items()
+        }
 
     trained = train_component(
         run,

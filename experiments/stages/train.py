@@ -29,7 +29,8 @@ from experiments.system.provenance import commit
 from experiments.system.signals import Interrupted, postponed
 from experiments.system.tracing import trace_updates
 
-Measure = Callable[[Any], list[list[float]]]  # state -> returns, a list per seed; may be empty
+Returns = dict[str, list[list[float]]]  # of each policy, a list per seed; may be empty
+Measure = Callable[[Any], Returns]  # of a state; the first policy's mean selects the best state
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ def train_stage(
     def on_one_device(state: Any) -> Any:
         return state if mesh is None else jax.tree.map(jnp.asarray, fetch(state, mesh))
 
-    def measured(state: Any) -> list[list[float]]:
-        return on_first(measure, on_one_device(state)) if measure else []
+    def measured(state: Any) -> Returns:
+        return on_first(measure, on_one_device(state)) if measure else {}
 
     with (
         stage.folder(workdir) as folder,
@@ -217,7 +218,8 @@ class _Results:
         if self.measured:
             return
         returns = self.returns(state)
-        score = float(np.mean(returns)) if returns else -_loss(self.record["metrics"])[1]
+        first = next(iter(returns.values()), None)
+        score = -_loss(self.record["metrics"])[1] if first is None else float(np.mean(first))
         best = self.best.newest()
         if best is None or score > self.best.record(best)["score"]:
             self.best.save(self.done, state, {"score": score})

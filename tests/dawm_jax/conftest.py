@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from handmade import make_dataset, random_episode
 
-from dawm_jax.data.sampling import TransitionSet
-from dawm_jax.data.windows import WindowSet, to_transitions
+from dawm_jax.data.windows import WindowSet
 from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_diffusion import ModelState, WorldModel
 from dawm_jax.sources import DAWM
 from dawm_jax.sources.base import States
@@ -56,10 +56,13 @@ def small_source(
 ) -> tuple[DAWM, States]:
     """DAWM with small models, and their untrained states."""
     world_model, state = small_model()
-    source = DAWM(world_model=world_model, inverse_dynamics=InverseDynamics(hidden=(8,)))
-    data = TransitionSet(to_transitions(small_dataset))
-    inverse_dynamics = source.inverse_dynamics.init(jax.random.key(1), data)
-    return source, {"world_model": state, "inverse_dynamics": inverse_dynamics}
+    source = DAWM(world_model, InverseDynamics(hidden=(8,)), TerminationModel(hidden=(8,)))
+    states = {
+        name: model.init(jax.random.key(1), source.data(name, small_dataset))
+        for name, model in source.models().items()
+        if name != "world_model"
+    }
+    return source, {"world_model": state, **states}
 
 
 @pytest.fixture

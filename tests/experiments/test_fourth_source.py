@@ -111,11 +111,12 @@ def test_learners_are_trained_on_it(noisy):
     config, _, results = noisy
     pairs = [(entry["name"], entry["source"]) for entry in results["learners"]]
     assert pairs == [(name, source) for source in config.sources for name in config.learners]
-    seeds = {entry["source"]: entry["seeds"] for entry in results["learners"]}
+    seeds = {e["source"]: e["policies"]["averaged"]["seeds"] for e in results["learners"]}
     assert seeds["noisy"] != seeds["recorded"]
     for entry in results["learners"]:
-        assert entry["curve"][-1]["updates"] == config.updates
-        assert len(entry["seeds"]) == config.seeds
+        for policy in entry["policies"].values():
+            assert policy["curve"][-1]["updates"] == config.updates
+            assert len(policy["seeds"]) == config.seeds
 
 
 def test_a_second_run_finds_everything(noisy, monkeypatch, capsys):

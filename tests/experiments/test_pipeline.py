@@ -37,16 +37,20 @@ def test_results_keep_the_contract(finished):
     assert pairs == [(n, s) for s in SOURCES for n in ("bc", "td3bc")]
     assert {entry["commit"] for entry in results["learners"]} == {results["versions"]["commit"]}
     for entry in results["learners"]:
-        low, high = entry["ci95"]
-        scores = [seed["normalized_score"] for seed in entry["seeds"]]
-        assert [seed["seed"] for seed in entry["seeds"]] == [0, 1]
-        for seed in entry["seeds"]:
-            expected = normalized_score(seed["returns"], (-20.272305, 3234.3)).mean()
-            assert len(seed["returns"]) == 2
-            assert seed["normalized_score"] == pytest.approx(expected)
-        assert entry["mean"] == pytest.approx(np.mean(scores))
-        assert low <= entry["mean"] <= high
-        assert [point["updates"] for point in entry["curve"]] == [10, 20]
+        assert list(entry["policies"]) == ["averaged", "last"]
+        for policy in entry["policies"].values():
+            scores = [seed["normalized_score"] for seed in policy["seeds"]]
+            assert [seed["seed"] for seed in policy["seeds"]] == [0, 1]
+            for seed in policy["seeds"]:
+                expected = normalized_score(seed["returns"], (-20.272305, 3234.3)).mean()
+                assert len(seed["returns"]) == 2
+                assert seed["normalized_score"] == pytest.approx(expected)
+            assert policy["mean"] == pytest.approx(np.mean(scores))
+            assert policy["ci95"] is None  # of two seeds
+            assert [point["updates"] for point in policy["curve"]] == [10, 20]
+            assert policy["curve"][-1]["scores"] == scores
+        averaged, last = entry["policies"].values()
+        assert averaged != last
         assert entry["updates_per_second"] > 0
         assert entry["commit"] == results["versions"]["commit"]
 
@@ -127,7 +131,8 @@ def test_every_stage_of_a_finished_run_is_traced(finished, tmp_path):
     assert again["sources"] == {"dawm": results["sources"]["dawm"]}
     assert again["learners"] == [e for e in of_dawm(results)["learners"] if e["name"] == "bc"]
     folder = tmp_path / "run" / "profile"
-    stages = {"world_model", "inverse_dynamics", "one_step_model", "fidelity-dawm"}
+    stages = {"world_model", "inverse_dynamics", "termination", "one_step_model"}
+    stages |= {"fidelity-dawm"}
     stages |= {"synthesis-dawm", "bc-dawm", "bc-dawm-evaluation"}
     assert {path.name for path in folder.iterdir()} == stages
     for stage in folder.iterdir():
@@ -194,7 +199,8 @@ def test_every_learner_runs_through_the_pipeline(finished, tmp_path):
     before = [entry for entry in results["learners"] if entry["source"] == "recorded"]
     assert [entry for entry in again["learners"] if entry["name"] in finished[0].learners] == before
     for entry in again["learners"]:
-        assert [point["updates"] for point in entry["curve"]] == [10, 20]
+        for policy in entry["policies"].values():
+            assert [point["updates"] for point in policy["curve"]] == [10, 20]
         assert np.isfinite(list(entry["metrics"].values())).all()
 
 
@@ -214,8 +220,9 @@ def test_a_data_set_without_an_environment_trains_and_is_not_evaluated(
     config.sources = ("recorded",)
     results = pipeline.run(config, tmp_path)
     (entry,) = results["learners"]
-    assert entry["mean"] is entry["ci95"] is None
-    assert entry["seeds"][0]["returns"] == []
+    for policy in entry["policies"].values():
+        assert policy["mean"] is policy["ci95"] is None
+        assert policy["seeds"][0]["returns"] == []
     printed = capsys.readouterr().out
     assert "names no environment" in printed
     assert "that were not evaluated" in printed
@@ -227,8 +234,9 @@ def test_without_reference_scores_returns_are_reported(config, tmp_path, monkeyp
     config.sources = ("recorded",)
     results = pipeline.run(config, tmp_path)
     (entry,) = results["learners"]
-    assert entry["mean"] is None
-    mean = np.mean([seed["returns"] for seed in entry["seeds"]])
+    averaged = entry["policies"]["averaged"]
+    assert averaged["mean"] is None
+    mean = np.mean([seed["returns"] for seed in averaged["seeds"]])
     assert f"| bc | recorded | {mean:.1f} |" in capsys.readouterr().out
     assert (tmp_path / "learning_curves.png").exists()
 
@@ -258,8 +266,7 @@ def test_several_data_sets_are_one(recorded, config, tmp_path):
     config.seeds = 1
     results = pipeline.run(config, tmp_path)
     assert results["dataset"]["transitions"] == 3_200
-    low, high = results["learners"][0]["ci95"]
-    assert low <= results["learners"][0]["mean"] <= high
+    assert np.isfinite(results["learners"][0]["policies"]["averaged"]["mean"])
 
 
 def test_what_a_disk_refuses_is_a_message_and_what_is_finished_stays(

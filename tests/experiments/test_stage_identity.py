@@ -8,6 +8,7 @@ import pytest
 from dawm_jax.learners import BC, LEARNERS, TD3BC
 from dawm_jax.models.dynamics import OneStepModel
 from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.sources import SOURCES
 from experiments import pipeline
@@ -19,7 +20,7 @@ from experiments.store.stage import stages_of
 
 SYNTHETIC = {"synthesis-dawm", "transitions-dawm", "bc-dawm", "td3bc-dawm"}
 DAWM_STAGES = SYNTHETIC | {"fidelity-dawm"}
-MODELS = {"world_model", "inverse_dynamics", "one_step_model"}
+MODELS = {"world_model", "inverse_dynamics", "termination", "one_step_model"}
 BC_STAGES = {"bc-recorded", "bc-dawm"}
 TD3BC_STAGES = {"td3bc-recorded", "td3bc-dawm"}
 
@@ -42,7 +43,7 @@ def stages(monkeypatch, config, tmp_path):
         found[folder.stage] = folder.path.name
         return {}
 
-    for component in (WorldModel, InverseDynamics, OneStepModel, BC, TD3BC):
+    for component in (WorldModel, InverseDynamics, TerminationModel, OneStepModel, BC, TD3BC):
         monkeypatch.setattr(component, "init", lambda *args: {})
     for module in (models, learn):
         monkeypatch.setattr(module, "train_component", train)

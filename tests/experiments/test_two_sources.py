@@ -78,11 +78,11 @@ def test_each_has_its_own_transitions(both):
 
 def test_learners_are_trained_on_each(both, finished):
     _, _, results = both
-    scores = {(entry["name"], entry["source"]): entry["seeds"] for entry in results["learners"]}
+    scores = {(entry["name"], entry["source"]): entry["policies"] for entry in results["learners"]}
     assert list(scores) == [(n, s) for s in ("dawm", "other") for n in ("bc", "td3bc")]
     for entry in finished[2]["learners"]:
         if (entry["name"], entry["source"]) in scores:
-            assert entry["seeds"] == scores[entry["name"], entry["source"]]
+            assert entry["policies"] == scores[entry["name"], entry["source"]]
     assert scores["td3bc", "dawm"] != scores["td3bc", "other"]
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import jax
 
-from dawm_jax.data.sampling import TransitionSet
-from dawm_jax.data.windows import to_transitions
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.models.window_diffusion import ModelState, WorldModel
 from dawm_jax.sources import DAWM
@@ -148,8 +146,12 @@ def synthesis_case(
     """
     dataset = random_dataset(transitions)
     inverse = source.inverse_dynamics
-    inverse_state = inverse.init(jax.random.key(3), TransitionSet(to_transitions(dataset)))
-    states = {"world_model": state, "inverse_dynamics": inverse_state}
+    states = {
+        name: model.init(jax.random.key(3), source.data(name, dataset))
+        for name, model in source.models().items()
+        if name != "world_model"
+    }
+    states["world_model"] = state
     synthesis, mesh = Synthesis(transitions=amount, chunk=chunk), device_mesh()
     key = jax.random.key(4)
 

@@ -18,10 +18,10 @@ from dawm_jax.data.windows import WindowSet, to_transitions, window_starts
 from dawm_jax.errors import UserError
 from dawm_jax.learners import LEARNERS, DataStatistics
 from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_codec import fit_codec
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.sources import DAWM
-from dawm_jax.sources.dawm import window_transitions
 
 HORIZON = 4
 any_ends = st.one_of(
@@ -128,6 +128,7 @@ CODECS = [
 ]
 SMALL = {"horizon": HORIZON, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
 INVERSE = InverseDynamics(hidden=(8,), batch_size=8, steps=100)
+TERMINATION = TerminationModel(hidden=(8,), batch_size=8, steps=100)
 
 
 @cache
@@ -142,13 +143,11 @@ def compiled(component) -> Callable:
 
 @cache
 def roll_out(model: WorldModel) -> Callable:
-    """A window from each of a batch's contexts, and its transitions."""
-    source = DAWM(model, INVERSE)
+    """The transitions of a window from each of a batch's contexts."""
+    source = DAWM(model, INVERSE, TERMINATION)
 
     def roll_out(states, context, discount, key):
-        window = model.sample(states["world_model"], context, jax.random.split(key, 8))
-        action = source.infer_action(states, window.observation[:, :-1], window.observation[:, 1:])
-        return window, *window_transitions(window, action, discount)
+        return source.rollout(states, context, jax.random.split(key, 8), discount)
 
     return jax.jit(roll_out)
 
@@ -174,13 +173,16 @@ def test_any_data_give_finite_models_and_rollouts(data, names):
     inverse, metrics = compiled(INVERSE)(inverse, batch, key)
     assert finite((inverse, metrics))
 
-    states = {"world_model": state, "inverse_dynamics": inverse}
-    rollout, transitions, valid = roll_out(model)(states, window.context, data.discount, key)
-    assert finite((rollout, transitions))
+    ends = initial(TERMINATION).replace(
+        observation=fit_standard(np.asarray(recorded.next_observation))
+    )
+    states = {"world_model": state, "inverse_dynamics": inverse, "termination": ends}
+    transitions, valid = roll_out(model)(states, window.context, data.discount, key)
+    assert finite(transitions)
     assert valid.shape == transitions.reward.shape == (8, HORIZON - 1)
     assert valid[:, 0].all()
     assert np.abs(transitions.action).max() <= 1.0
-    np.testing.assert_array_equal(rollout.observation[:, 0], window.context.observation)
+    np.testing.assert_array_equal(transitions.observation[:, 0], window.context.observation)
 
 
 @cache
@@ -189,6 +191,8 @@ def initial(component):
     dataset = make_dataset([random_episode(np.random.default_rng(0), 20, True)])
     if component is INVERSE:
         return component.init(jax.random.key(1), TransitionSet(to_transitions(dataset)))
+    if component is TERMINATION:
+        return component.init(jax.random.key(1), component.data(to_transitions(dataset)))
     return component.init(jax.random.key(1), WindowSet.of(dataset, HORIZON))
 
 

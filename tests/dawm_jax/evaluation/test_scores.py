@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from dawm_jax.evaluation.scores import bootstrap_interval, interquartile_mean, normalized_score
+from dawm_jax.evaluation.scores import (
+    interquartile_mean,
+    mean_interval,
+    normalized_score,
+    probability_of_improvement,
+    smallest_effect,
+    stratified_interval,
+)
 
 
 def test_normalized_score_of_hopper_by_hand():
@@ -19,14 +26,45 @@ def test_interquartile_mean_drops_the_outer_quarters(values, expected):
     assert interquartile_mean(values) == pytest.approx(expected)
 
 
-def test_bootstrap_interval_equals_quantiles_of_resampled_means():
-    values = np.random.default_rng(3).normal(50.0, 10.0, 12)
-    picks = np.random.default_rng(4).integers(0, len(values), (100_000, len(values)))
-    expected = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
-    np.testing.assert_allclose(bootstrap_interval(values), expected, atol=0.3)
-    assert bootstrap_interval(values) == bootstrap_interval(values)
+def test_mean_interval_by_hand():
+    """Mean 3, deviation sqrt(2.5), and 2.776 from a table of Student's t with 4 degrees."""
+    half = 2.776445 * np.sqrt(2.5 / 5)
+    np.testing.assert_allclose(mean_interval([1, 2, 3, 4, 5]), [3 - half, 3 + half], rtol=1e-6)
+    assert mean_interval([4.0] * 5) == (4.0, 4.0)
 
 
-def test_bootstrap_interval_of_equal_or_single_values_is_a_point():
-    assert bootstrap_interval([4.0, 4.0]) == (4.0, 4.0)
-    assert bootstrap_interval([5.0]) == (5.0, 5.0)
+@pytest.mark.parametrize("statistic", [mean_interval, smallest_effect])
+def test_fewer_than_five_values_have_no_interval(statistic):
+    assert statistic([1.0, 2.0, 3.0, 4.0]) is None
+    assert statistic([]) is None
+
+
+def test_mean_interval_covers_the_true_mean_in_95_of_100_experiments():
+    samples = np.random.default_rng(0).normal(50.0, 10.0, (4000, 8))
+    low, high = np.transpose([mean_interval(sample) for sample in samples])
+    assert np.mean((low < 50.0) & (high > 50.0)) == pytest.approx(0.95, abs=0.012)
+
+
+def test_the_smallest_effect_is_seen_in_four_of_five_experiments():
+    rng, seen, effect = np.random.default_rng(0), [], []
+    for sample in rng.normal(0.0, 10.0, (4000, 8)):
+        effect.append(smallest_effect(sample))
+    for sample in rng.normal(np.mean(effect), 10.0, (4000, 8)):
+        low, _ = mean_interval(sample)
+        seen.append(low > 0.0)
+    assert np.mean(seen) == pytest.approx(0.8, abs=0.04)
+
+
+def test_stratified_interval_resamples_within_data_sets():
+    """Strata without spread have a point; with equal strata it is near the one of pooled values."""
+    assert stratified_interval([[1.0] * 3, [9.0] * 3]) == (5.0, 5.0)
+    values = np.random.default_rng(1).normal(50.0, 10.0, 40)
+    rng = np.random.default_rng(2)
+    picks = values[rng.integers(0, 40, (20_000, 40))]
+    middle = np.sort(picks, axis=1)[:, 10:30].mean(axis=1)
+    expected = np.quantile(middle, [0.025, 0.975])
+    np.testing.assert_allclose(stratified_interval([values]), expected, atol=0.3)
+
+
+def test_probability_of_improvement_by_hand():
+    assert probability_of_improvement([2.0, 4.0], [1.0, 2.0, 5.0]) == (1.5 + 2.0) / 6.0

@@ -18,7 +18,7 @@ from dawm_jax.learners.iql import reward_scale
 
 LEARNER = IQL(steps=8, batch_size=32, hidden=(16, 16), learning_rate=1e-2, polyak_step_size=0.1)
 UPDATE = jax.jit(LEARNER.update)
-NETWORKS = ("actor", "critic", "target_critic", "value")
+NETWORKS = ("actor", "averaged_actor", "critic", "target_critic", "value")
 
 
 def statistics(return_range=1000.0):
@@ -41,7 +41,7 @@ def batch(rng):
 
 @pytest.fixture
 def state(rng):
-    """A state whose four networks all differ, in the biases too."""
+    """A state whose networks all differ, in the biases too."""
     state = jax.jit(LEARNER.init)(jax.random.key(0), statistics())
 
     def redraw(leaf):
@@ -127,11 +127,26 @@ def test_update_learns_the_value_first_and_then_uses_the_new_one(state, batch):
         chex.assert_trees_all_close(getattr(updated, name), params, rtol=1e-3, atol=1e-5)
 
 
-def test_target_critic_moves_a_polyak_step_to_the_new_critic(state, batch):
+@pytest.mark.parametrize(
+    ("average", "network"), [("target_critic", "critic"), ("averaged_actor", "actor")]
+)
+def test_averages_move_a_polyak_step_to_the_new_networks(state, batch, average, network):
     updated, _ = UPDATE(state, batch, jax.random.key(0))
-    new, old = float64(updated.critic), float64(state.target_critic)
+    new, old = float64(getattr(updated, network)), float64(getattr(state, average))
     expected = jax.tree.map(lambda new, old: 0.1 * new + 0.9 * old, new, old)
-    chex.assert_trees_all_close(float64(updated.target_critic), expected, atol=1e-6)
+    chex.assert_trees_all_close(float64(getattr(updated, average)), expected, atol=1e-6)
+
+
+def test_losses_can_be_of_recorded_rows_alone(rng, state, batch):
+    values = jnp.asarray(rng.normal(size=32), jnp.float32)
+    few = jax.tree.map(lambda leaf: leaf[batch.recorded], batch)
+    learner = replace(LEARNER, policy_rows="recorded", critic_rows="recorded")
+    losses = {"value": (), "critic": (), "actor": (state.statistics,)}
+    for name, more in losses.items():
+        params = getattr(state, name)
+        loss = getattr(learner, f"{name}_loss")(params, batch, values, *more)
+        of_few = getattr(LEARNER, f"{name}_loss")(params, few, values[batch.recorded], *more)
+        np.testing.assert_allclose(loss, of_few, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

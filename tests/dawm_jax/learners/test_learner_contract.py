@@ -129,6 +129,61 @@ def test_act_gives_bounded_actions_whatever_the_batch_shape(learner, statistics)
     np.testing.assert_allclose(learner.act(state, observation[5]), action[5], atol=1e-6)
 
 
+def test_both_policies_act_with_their_parameters(learner, statistics, data, transitions):
+    """After the first step the averaged policy is a Polyak step away from the initial one."""
+    init, update, _ = compiled(learner)
+    keys = jax.random.split(jax.random.key(0), 2)
+    state = init(keys[0], statistics)
+    updated, _ = update(state, data.sample(keys[1], learner.batch_shape), keys[1])
+    before, averaged, last = (
+        learner.act(one, transitions.observation, policy)
+        for one, policy in ((state, "averaged"), (updated, "averaged"), (updated, "last"))
+    )
+    np.testing.assert_array_equal(before, learner.act(state, transitions.observation, "last"))
+    assert jnp.abs(last - before).max() > 1e-4
+    moved = learner.polyak_step_size * (last - before)
+    np.testing.assert_allclose(averaged - before, moved, atol=2e-6)
+
+
+INITIAL = {  # what each learner's code draws from: kind, its scale, and constant biases
+    "bc": ("uniform", None),
+    "td3bc": ("uniform", None),
+    "iql": ("orthogonal", 0.0),
+    "rebrac": ("uniform", 0.1),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_networks_are_initialized_as_in_the_methods_code(name, statistics):
+    kind, bias = INITIAL[name]
+    state = LEARNERS[name](hidden=(256, 256)).init(jax.random.key(0), statistics)
+    for network in ("actor", "critic", "value"):
+        if not hasattr(state, network):
+            continue
+        layers = jax.tree.map(np.asarray, network_layers(getattr(state, network)))
+        for index in range(3):
+            kernel, biases = (layers[f"Dense_{index}"][part] for part in ("kernel", "bias"))
+            inputs, last = kernel.shape[-2], index == 2
+            bound = inputs**-0.5
+            if name == "rebrac" and last:
+                bound = 1e-3 if network == "actor" else 3e-3
+            if kind == "uniform":
+                assert np.abs(kernel).max() == pytest.approx(bound, rel=0.05)
+                assert kernel.std() == pytest.approx(bound / np.sqrt(3.0), rel=0.1)
+                if bias is None or last:
+                    assert 0.0 < np.abs(biases).max() <= bound
+            else:
+                for one in kernel.reshape(-1, *kernel.shape[-2:]):
+                    few = one @ one.T if one.shape[0] <= one.shape[1] else one.T @ one
+                    np.testing.assert_allclose(few, 2.0 * np.eye(len(few)), atol=1e-5)
+            if bias is not None and not (name == "rebrac" and last):
+                np.testing.assert_array_equal(biases, np.float32(bias))
+        if network != "actor":
+            continue
+        others = LEARNERS[name](hidden=(256, 256)).init(jax.random.key(1), statistics)
+        assert not jax.tree.all(jax.tree.map(jnp.array_equal, others.actor, state.actor))
+
+
 def test_the_units_of_observations_do_not_matter(learner, statistics, transitions):
     def units(observation):
         return 4.0 * observation + 2.0
@@ -160,7 +215,8 @@ def network_layers(params):
 def networks_of(learner, statistics):
     """The layers of each of a learner's networks, as shapes."""
     state = jax.eval_shape(learner.init, jax.random.key(0), statistics)
-    names = ("params", "actor", "critic", "target_actor", "target_critic", "value")
+    averages = ("averaged_actor", "target_actor", "target_critic")
+    names = ("actor", "critic", "value", *averages)
     return {n: network_layers(getattr(state, n)) for n in names if hasattr(state, n)}
 
 

@@ -59,11 +59,10 @@ def outputs(params, inputs, activation):
     """Of two hidden layers, each with layer norm if it has parameters."""
     layers, x = float64(params), inputs
     for i in range(2):
-        x = x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"]
+        x = activation(x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"])
         if norm := layers.get(f"LayerNorm_{i}"):
             x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
             x = x * norm["scale"] + norm["bias"]
-        x = activation(x)
     return x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"]
 
 

@@ -42,14 +42,10 @@ def trained_on(rows, model=SMALL):
     return fit(model, model.init(jax.random.key(0), data), data, jax.random.key(1))
 
 
-def inputs(rows):
-    return rows.observation, rows.action, rows.next_observation
-
-
 def rates(model, state, rows):
     """Precision, recall, and the predicted share of ends to the recorded one."""
     true = np.asarray(rows.discount) == 0.0
-    predicted = np.asarray(jax.jit(model.terminal)(state, *inputs(rows)))
+    predicted = np.asarray(jax.jit(model.terminal)(state, rows.next_observation))
     both = (true & predicted).sum()
     return both / predicted.sum(), both / true.sum(), predicted.mean() / true.mean()
 
@@ -92,11 +88,7 @@ def test_loss_is_the_cross_entropy_of_each_class_halved(ends):
     fitted = recorded(100)
     state = SMALL.init(jax.random.key(0), SMALL.data(fitted))
     states = float64(fitted.next_observation)
-
-    def scaled(x):
-        return (float64(x) - states.mean(0)) / states.std(0)
-
-    x = np.column_stack([scaled(rows.observation), scaled(rows.next_observation), rows.action])
+    x = (float64(rows.next_observation) - states.mean(0)) / states.std(0)
     logit = mlp(state.params["params"], x, silu)[:, 0]
     surprise = {True: np.log1p(np.exp(-logit)), False: np.log1p(np.exp(logit))}
     label = np.asarray(rows.discount) == 0.0
@@ -117,7 +109,7 @@ def with_logits(logit, terminal, rate):
     nothing = np.zeros((len(logit), 2))
     held_out = transitions(np.zeros_like(following), nothing, following, terminal=terminal)
     unit = fit_standard(np.array([[-1.0] * 3, [1.0] * 3]))
-    kernel = jnp.zeros((8, 1)).at[3].set(1.0)  # after the 3 numbers of the state before
+    kernel = jnp.zeros((3, 1)).at[0].set(1.0)
     params = {"params": {"Dense_0": {"kernel": kernel, "bias": jnp.zeros(1)}}}
     return TerminationState(params, (), unit, jnp.float32(rate), held_out)
 
@@ -137,12 +129,11 @@ def test_as_many_held_out_rows_are_above_the_threshold_as_are_ends(logit, termin
     state = with_logits(logit, np.array(terminal, bool), rate)
     assert LINEAR.threshold(state) == pytest.approx(expected)
     probe = jnp.zeros((4, 3)).at[:, 0].set(jnp.array([-30.0, 0.7, 1.8, 30.0]))
-    arguments = (state, jnp.zeros((4, 3)), jnp.zeros((4, 2)), probe)
-    probability = LINEAR.probability(*arguments)
+    probability = LINEAR.probability(state, probe)
     with np.errstate(over="ignore"):
         true = 1.0 / (1.0 + np.exp(-(float64(probe)[:, 0] - expected)))
     np.testing.assert_allclose(probability, true, rtol=1e-5)
-    np.testing.assert_array_equal(LINEAR.terminal(*arguments), true > 0.5)
+    np.testing.assert_array_equal(LINEAR.terminal(state, probe), true > 0.5)
 
 
 @pytest.mark.parametrize("all_end", [False, True])
@@ -150,9 +141,9 @@ def test_data_of_one_class_have_the_other_never_predicted(all_end):
     rows = recorded(100, rule=lambda following: np.full(len(following), all_end))
     model = replace(SMALL, steps=30)
     state = trained_on(rows, model)  # raises if anything is not finite
-    far = jax.tree.map(lambda x: 1e4 * x, inputs(recorded(50, seed=1)))
-    np.testing.assert_array_equal(model.probability(state, *far), np.full(50, float(all_end)))
-    np.testing.assert_array_equal(model.terminal(state, *far), np.full(50, all_end))
+    far = 1e4 * recorded(50, seed=1).next_observation
+    np.testing.assert_array_equal(model.probability(state, far), np.full(50, float(all_end)))
+    np.testing.assert_array_equal(model.terminal(state, far), np.full(50, all_end))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -160,7 +151,7 @@ def test_few_rows_are_enough(count):
     rows = recorded(count, rule=lambda following: np.arange(len(following)) == 0)
     model = replace(SMALL, steps=2)
     state = trained_on(rows, model)
-    assert np.isfinite(model.probability(state, *inputs(rows))).all()
+    assert np.isfinite(model.probability(state, rows.next_observation)).all()
 
 
 def test_any_leading_dimensions():
@@ -168,10 +159,10 @@ def test_any_leading_dimensions():
     model = replace(SMALL, layer_norm=True)
     state = model.init(jax.random.key(0), model.data(recorded(100)))
     assert "LayerNorm_1" in state.params["params"]
-    flat = model.probability(state, *inputs(rows))
-    grid = model.probability(state, *(x.reshape(3, 4, -1) for x in inputs(rows)))
+    flat = model.probability(state, rows.next_observation)
+    grid = model.probability(state, rows.next_observation.reshape(3, 4, -1))
     np.testing.assert_allclose(grid.reshape(12), flat, atol=1e-6)
-    one = model.terminal(state, *(x[0] for x in inputs(rows)))
+    one = model.terminal(state, rows.next_observation[0])
     assert one == (flat[0] > 0.5)
 
 

@@ -29,13 +29,13 @@ def randomized(params, rng):
 
 
 def normalized_mlp(layers, x):
-    """Two hidden dense layers, each with layer norm and then ReLU, and a dense layer."""
+    """Two hidden dense layers, each with ReLU and then layer norm, and a dense layer."""
     layers = float64(layers)
     for i in range(2):
         dense, norm = layers[f"Dense_{i}"], layers[f"LayerNorm_{i}"]
-        x = x @ dense["kernel"] + dense["bias"]
+        x = relu(x @ dense["kernel"] + dense["bias"])
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-        x = relu(x * norm["scale"] + norm["bias"])
+        x = x * norm["scale"] + norm["bias"]
     return x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"]
 
 

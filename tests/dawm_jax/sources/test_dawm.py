@@ -13,25 +13,25 @@ from dawm_jax.data.windows import WindowSet
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import UserError
 from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.sources import DAWM
-from dawm_jax.sources.dawm import window_transitions
+from dawm_jax.sources.base import cut_rollouts
 from dawm_jax.types import Context, Rollout
 
 KEY = jax.random.key(0)
 
 
-def test_a_window_is_cut_into_transitions():
+def test_rollouts_are_cut_into_transitions():
     observation = jax.random.normal(KEY, (3, 4, 5))
-    reward = np.arange(12, dtype=np.float32).reshape(3, 4)
+    reward = np.arange(9, dtype=np.float32).reshape(3, 3)
     action = np.arange(1, 19, dtype=np.float32).reshape(3, 3, 2)
-    terminal = np.zeros((3, 4), bool)
-    terminal[1, 2] = terminal[2, 1] = terminal[2, 3] = True
-    window = Rollout(observation, jnp.asarray(reward), jnp.asarray(terminal))
-    transitions, valid = window_transitions(window, jnp.asarray(action), 0.9)
+    terminal = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 1]], bool)
+    arrays = [jnp.asarray(array) for array in (action, reward, action[:, 1:], terminal)]
+    transitions, valid = cut_rollouts(observation, *arrays, 0.9)
     np.testing.assert_array_equal(transitions.observation, observation[:, :3])
     np.testing.assert_array_equal(transitions.next_observation, observation[:, 1:])
-    np.testing.assert_array_equal(transitions.reward, reward[:, :3])
+    np.testing.assert_array_equal(transitions.reward, reward)
     np.testing.assert_array_equal(transitions.action, action)
     expected = [[0.9, 0.9, 0.9], [0.9, 0.0, 0.9], [0.0, 0.9, 0.0]]
     np.testing.assert_allclose(transitions.discount, expected)
@@ -69,10 +69,22 @@ class Difference(InverseDynamics):
         return state * (next_observation - observation)[..., :2]
 
 
-def test_the_first_action_is_the_recorded_one_and_the_others_are_inferred():
+@dataclass(frozen=True)
+class Beyond(TerminationModel):
+    """States beyond `state` are terminal."""
+
+    def terminal(self, state, observation):
+        return observation[..., 0] > state
+
+
+@pytest.mark.parametrize(
+    "diffused", [("observation", "reward"), ("observation", "terminal", "reward")]
+)
+def test_the_first_action_is_the_recorded_one_and_the_others_are_inferred(diffused):
+    """The third state after the first, 1 + 2 * 9, ends each rollout by either model."""
     sampling = Sampling(sampling_steps=2, temperature=0.25)
-    source = DAWM(Sequence(), Difference(), sampling)
-    states = {"world_model": 2.0, "inverse_dynamics": 0.5}
+    source = DAWM(Sequence(diffused=diffused), Difference(), Beyond(), sampling)
+    states = {"world_model": 2.0, "inverse_dynamics": 0.5, "termination": 18.0}
     context = Context(jnp.ones((4, 3)), jnp.full((4, 2), -0.25), jnp.arange(4.0))
     keys = jax.random.split(KEY, 4)
     transitions, valid = source.rollout(states, context, keys, 0.9)
@@ -83,7 +95,8 @@ def test_the_first_action_is_the_recorded_one_and_the_others_are_inferred():
     rewards[:, 1] += jax.vmap(jax.random.normal)(keys)
     np.testing.assert_allclose(transitions.reward, rewards, rtol=1e-6)
     np.testing.assert_array_equal(valid, np.tile(np.arange(7) < 3, (4, 1)))
-    np.testing.assert_allclose(transitions.discount[0], [0.9, 0.9, 0, 0.9, 0.9, 0.9, 0.9])
+    later = 0.9 if "terminal" in diffused else 0.0
+    np.testing.assert_allclose(transitions.discount[0], [0.9, 0.9, 0, *[later] * 4])
     states = (transitions.observation[:, 1:], transitions.next_observation[:, :-1])
     np.testing.assert_array_equal(*states)
 
@@ -93,13 +106,18 @@ def test_the_models_in_the_order_and_with_the_data_of_their_training(small_sourc
     assert list(source.models().items()) == [
         ("world_model", source.world_model),
         ("inverse_dynamics", source.inverse_dynamics),
+        ("termination", source.termination),
     ]
+    ends = WorldModel(diffused=("observation", "reward", "terminal"))
+    assert list(DAWM(world_model=ends).models()) == ["world_model", "inverse_dynamics"]
     windows = source.data("world_model", small_dataset)
     chex.assert_trees_all_equal(windows, WindowSet.of(small_dataset, source.steps + 1))
     transitions = source.data("inverse_dynamics", small_dataset)
     assert isinstance(transitions, TransitionSet)
     assert len(transitions.recorded.reward) == small_dataset.transitions
     assert transitions.synthetic is None
+    ends = source.data("termination", small_dataset)
+    chex.assert_trees_all_equal(ends, source.termination.data(transitions.recorded))
     shortened = DAWM(world_model=source.world_model, skip_truncated_tail=5)
     expected = WindowSet.of(small_dataset, source.steps + 1, 5)
     chex.assert_trees_all_equal(shortened.data("world_model", small_dataset), expected)

@@ -46,8 +46,8 @@ class Constant(BehaviorPolicy):
 class Beyond(TerminationModel):
     """States beyond 2 are terminal."""
 
-    def terminal(self, state, observation, action, next_observation):
-        return next_observation[..., 0] > 2.0
+    def terminal(self, state, observation):
+        return observation[..., 0] > 2.0
 
 
 BY_HAND = OneStep(Step(), Constant(), Beyond(), rollout_steps=3, penalty=2.0)
@@ -106,8 +106,8 @@ class Zero(BehaviorPolicy):
 
 @dataclass(frozen=True)
 class Never(TerminationModel):
-    def terminal(self, state, observation, action, next_observation):
-        return jnp.zeros(next_observation.shape[:-1], bool)
+    def terminal(self, state, observation):
+        return jnp.zeros(observation.shape[:-1], bool)
 
 
 def linear_episode(rng, steps):

@@ -42,7 +42,7 @@ def test_every_result_is_compared(finished, copied):
     expected = results_of(finished[1])
     assert differences(expected, results_of(copied)) == []
     results = json.loads((copied / "results.json").read_text())
-    results["learners"][0]["seeds"][1]["returns"][0] += 1e-12
+    results["learners"][0]["policies"]["last"]["seeds"][1]["returns"][0] += 1e-12
     (copied / "results.json").write_text(json.dumps(results))
     append(copied / "metrics.jsonl", b"{}\n")
     stages = {files.stage: files for files in stages_of(copied)}

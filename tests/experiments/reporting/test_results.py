@@ -1,28 +1,42 @@
 import numpy as np
 import pytest
 
-from dawm_jax.evaluation.scores import bootstrap_interval
+from dawm_jax.evaluation.scores import mean_interval, smallest_effect
 from experiments.reporting.results import score_note
 from experiments.reporting.tables import source_effects
 
 
 def entry(name, source, scores):
-    return {
-        "name": name,
-        "source": source,
-        "seeds": [{"normalized_score": score} for score in scores],
-    }
+    def policy(scores):
+        return {"seeds": [{"normalized_score": score} for score in scores]}
+
+    other = [score and -score for score in scores]
+    policies = {"averaged": policy(scores), "last": policy(other)}
+    return {"name": name, "source": source, "policies": policies}
+
+
+RECORDED, DAWM = [10.0, 30.0, 20.0, 4.0, 6.0], [15.0, 31.0, 29.0, 3.0, 8.0]
 
 
 def test_effects_are_differences_seed_by_seed():
-    real, dawm = [10.0, 30.0, 20.0], [15.0, 31.0, 29.0]
     learners = [
-        entry("iql", "recorded", real),
-        entry("iql", "dawm", dawm),
-        entry("bc", "dawm", dawm),
+        entry("iql", "recorded", RECORDED),
+        entry("iql", "dawm", DAWM),
+        entry("bc", "dawm", DAWM),
     ]
-    low, high = bootstrap_interval(np.array([5.0, 1.0, 9.0]))
-    assert source_effects(learners).endswith(f": iql, dawm +5.0 ({low:+.1f} to {high:+.1f}).")
+    difference = np.subtract(DAWM, RECORDED)
+    low, high = mean_interval(difference)
+    expected = f": iql, dawm +3.2 ({low:+.1f} to {high:+.1f}; {smallest_effect(difference):.1f})."
+    assert source_effects(learners).endswith(expected)
+
+
+def test_effects_of_few_seeds_have_no_interval():
+    learners = [
+        entry("iql", name, few[:3]) for name, few in (("recorded", RECORDED), ("dawm", DAWM))
+    ]
+    effects = source_effects(learners)
+    assert effects.endswith(": iql, dawm +5.0 (+1.0 to +9.0).")
+    assert "3 seeds are too few for an interval" in effects
 
 
 @pytest.mark.parametrize("scores", [[None, None], [3.0]])

@@ -41,7 +41,7 @@ def test_the_last_two_and_the_best_are_kept_and_the_last_counts(whole):
     assert points[-1]["returns"] == returns_of(trained.state)
     found = files_of(workdir)
     assert steps(found.checkpoints) == [8, 12]
-    scores = [np.mean(point["returns"]) for point in points]
+    scores = [np.mean(point["returns"]["averaged"]) for point in points]
     assert steps(found.best) == [4 * (1 + int(np.argmax(scores)))]
     assert json.loads(found.curve.read_text()) == points
     assert trained.record["commit"] == training.commit()
@@ -51,7 +51,7 @@ def test_without_returns_the_best_has_the_lowest_loss(tmp_path):
     trained = start(tmp_path)
     losses = {line["step"]: line["loss"] for line in lines(tmp_path) if line["step"] % 4 == 0}
     assert steps(files_of(tmp_path).best) == [min(losses, key=losses.get)]
-    assert [point["returns"] for point in trained.record["curve"]] == [[], [], []]
+    assert [point["returns"] for point in trained.record["curve"]] == [{}, {}, {}]
 
 
 @pytest.mark.parametrize("call", range(1, 11))
