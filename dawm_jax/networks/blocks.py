@@ -1,4 +1,4 @@
-"""The parts that networks are built from."""
+"""Building blocks of the networks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from dawm_jax.types import Array
 def mish(x: Array) -> Array:
     """x tanh(softplus(x)) (Misra 2019), with one exponential on every backend.
 
-    tanh(log(1 + e)) = n / (n + 2), where n = e (e + 2) and e = exp(x); beyond 20 it is 1.
-    `jax.nn.mish`, of three functions, takes a CPU longer.
+    tanh(log(1 + e)) = n / (n + 2), where n = e (e + 2) and e = exp(x); for x above 20 it is 1.
+    `jax.nn.mish` composes three functions and is slower on CPUs.
     """
     e = jnp.exp(jnp.minimum(x, 20.0))
     n = e * (e + 2.0)
@@ -21,11 +21,11 @@ def mish(x: Array) -> Array:
 
 
 class MLP(nn.Module):
-    """Dense layers of the given widths, an activation between them and dropout after it.
+    """Dense layers of the given widths, with an activation and then dropout between them.
 
     With `layer_norm`, each hidden layer is normalized (Ba et al. 2016) before its activation, as in
     RLPD (Ball et al. 2023); ReBRAC's code normalizes after it.
-    Computed in `dtype`, if that is not the inputs'; parameters are float32.
+    Computed in `dtype` (default: the inputs'); parameters are float32.
     """
 
     widths: Sequence[int]

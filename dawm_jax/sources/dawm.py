@@ -19,12 +19,12 @@ from dawm_jax.types import Array, Context, Dataset, Rollout, Transition
 
 @dataclass(frozen=True)
 class DAWM(RolloutSource):
-    """Windows of states and rewards, generated at once; the first action is the recorded one.
+    """Windows of states and rewards, each generated as a whole from a recorded state and action.
 
     Later actions are inferred, unless the world model generates them (`diffused` has 'action').
 
     Raises:
-        UserError: a setting is out of range, or more diffusion steps are visited than there are.
+        UserError: a setting is out of range, or sampling visits more times than the schedule has.
     """
 
     version: ClassVar[int] = 1
@@ -33,7 +33,7 @@ class DAWM(RolloutSource):
     inverse_dynamics: InverseDynamics = field(default_factory=InverseDynamics)
     sampling: Sampling = field(default_factory=Sampling)
     target: ReturnTarget = field(default_factory=ReturnTarget)
-    skip_truncated_tail: CountOrZero = 0  # steps before a time limit at which no window starts
+    skip_truncated_tail: CountOrZero = 0  # last steps of truncated episodes; no window starts there
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -77,11 +77,11 @@ def window_transitions(
     """Cuts B windows of T states into T - 1 transitions each.
 
     Args:
-        action: (B, T - 1, action_dim) between the states.
+        action: (B, T - 1, action_dim) the actions between the states.
 
     Returns:
-        Transitions whose arrays start with (B, T - 1), and which are valid (B, T - 1): those up to
-        a terminal state. The last one's next action is not known.
+        Transitions with arrays (B, T - 1, ...), and whether each is valid, (B, T - 1) bool: True up
+        to a terminal state. The next action of the last transition is unknown.
     """
     assert window.reward is not None
     terminal = window.terminal[:, 1:]

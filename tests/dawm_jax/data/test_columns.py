@@ -52,7 +52,7 @@ def test_the_first_broken_episode_of_many_is_named(field, number):
 def test_an_episode_that_continues_after_its_end_is_named_with_the_step():
     episodes = [recorded(steps) for steps in LENGTHS]
     episodes[11]["terminations"] = np.array([False, True, False])
-    with pytest.raises(DatasetError, match=r"^episode 11 of .* continues after .* step, number 1:"):
+    with pytest.raises(DatasetError, match=r"^episode 11 of .* continues after step 1, which is"):
         check(episodes)
 
 

@@ -193,8 +193,14 @@ def bad_at(shape, index, value=np.nan):
         ({"observations": np.zeros((5, 7))}, r"observations of shape \(5, 7\), expected \(5, 3\)"),
         ({"actions": np.zeros((5, 2))}, r"actions of shape \(5, 2\), expected \(4, 2\)"),
         ({"terminations": np.zeros(3, bool)}, r"terminations of shape \(3,\), expected \(4,\)"),
-        ({"terminations": np.arange(4) == 1}, "continues after a terminated or truncated step"),
-        ({"truncations": np.arange(4) == 2}, "continues after a terminated or truncated step"),
+        (
+            {"terminations": np.arange(4) == 1},
+            "continues after step 1, which is terminated or truncated",
+        ),
+        (
+            {"truncations": np.arange(4) == 2},
+            "continues after step 2, which is terminated or truncated",
+        ),
     ],
 )
 def test_a_broken_episode_is_refused_by_its_number(change, message):

@@ -39,7 +39,7 @@ def pools(tmp_path_factory):
     }
     path = tmp_path_factory.mktemp("pool") / "transitions.npz"
     np.savez(path, **fields)
-    stored = StoredTransitions(npz_columns.mapped(path), lambda action: action * 2, 10**6)
+    stored = StoredTransitions(npz_columns.memory_map(path), lambda action: action * 2, 10**6)
     state = jax.jit(LEARNER.init)(KEY, DataStatistics.of(dataset))
     return recorded, synthetic, stored, state
 

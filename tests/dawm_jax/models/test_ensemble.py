@@ -231,7 +231,7 @@ def test_the_defaults_are_the_shape_of_mopo():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"networks": 3, "elites": 4}, "elites is 4, more than its 3 networks"),
+        ({"networks": 3, "elites": 4}, "elites is 4; it must not exceed networks, 3"),
         ({"networks": 0}, "networks is 0"),
         ({"held_out": 0}, "held_out is 0"),
         ({"hidden": (0,)}, "hidden is"),

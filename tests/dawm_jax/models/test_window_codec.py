@@ -296,8 +296,8 @@ def test_a_decoded_window_has_the_context_where_it_is_given_and_nothing_of_absen
     [
         (("observation", "rewards"), GIVEN, "unknown group in diffused 'rewards'.*mean 'reward'"),
         (DIFFUSED, ("observation", "reward"), "unknown group in given 'reward'.*action, obs"),
-        (("reward", "terminal"), GIVEN, "diffused is .* must hold 'observation'"),
-        (DIFFUSED, ("action",), "given is .* must hold 'observation'"),
+        (("reward", "terminal"), GIVEN, "diffused is .* must contain 'observation'"),
+        (DIFFUSED, ("action",), "given is .* must contain 'observation'"),
         (("observation", "observation"), GIVEN, "no group twice"),
     ],
 )

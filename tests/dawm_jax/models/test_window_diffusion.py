@@ -297,7 +297,7 @@ def test_computing_in_bfloat16_changes_no_more_than_its_rounding(small_model, wi
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"ema_every": 0}, "ema_every is 0"),
-        ({"observation_normalizer": "quantile"}, "'quantile' is for absolute"),
+        ({"observation_normalizer": "quantile"}, "'quantile' is for observation_target 'absolute'"),
     ],
 )
 def test_a_wrong_setting_is_named(settings, message):

@@ -154,7 +154,7 @@ def test_learners_on_transitions_in_a_file(dataset, tmp_path):
     """Each device is given the rows of its own seeds."""
     recorded = to_transitions(dataset)
     np.savez(tmp_path / "transitions.npz", **vars(recorded))
-    columns = npz_columns.mapped(tmp_path / "transitions.npz")
+    columns = npz_columns.memory_map(tmp_path / "transitions.npz")
     stored = StoredTransitions(columns, lambda action: action, memory=2**14)
     learner = TD3BC(steps=4, hidden=(8,), batch_size=16)
     keys = jax.random.split(KEY, 4)

@@ -171,16 +171,10 @@ def test_a_state_that_is_not_finite_stops_the_run_and_its_leaf_is_named(seeds):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"chunk": 5}, "12 updates from update 0 on cannot be divided into chunks of 5"),
-        (
-            {"chunk": 8, "start": 2},
-            "12 updates from update 2 on cannot be divided into chunks of 8",
-        ),
-        (
-            {"chunk": 6, "start": 3},
-            "from update 3 on cannot be divided into chunks of 6, 2 at a time",
-        ),
-        ({"chunk": 3}, "a chunk of 3 updates is not a positive multiple of 2"),
+        ({"chunk": 5}, "chunk is 5 and start 0; chunk must divide the 12 updates"),
+        ({"chunk": 8, "start": 2}, "chunk is 8 and start 2; chunk must divide the 12 updates"),
+        ({"chunk": 6, "start": 3}, "start 3; .* start must be a multiple of updates_per_step, 2"),
+        ({"chunk": 3}, "chunk is 3; it must be a positive multiple of 2"),
     ],
 )
 def test_a_wrong_chunk_is_refused(settings, message):
