@@ -53,7 +53,7 @@ def test_mapped_arrays_and_their_rows(path):
         np.testing.assert_array_equal(rows, array[index])
 
 
-def test_an_array_that_cannot_be_mapped_is_named(tmp_path):
+def test_an_array_that_cannot_be_memory_mapped_is_named(tmp_path):
     path = tmp_path / "arrays.npz"
     np.savez_compressed(path, one=np.zeros(3))
     with pytest.raises(UserError, match=r"'one\.npy' in .*arrays\.npz cannot be memory-mapped"):

@@ -1,4 +1,4 @@
-"""DAWM's windows as transitions, and what it passes to its models."""
+"""DAWM's windows as transitions, and the inputs of its models."""
 
 from dataclasses import dataclass
 
@@ -106,12 +106,12 @@ def test_the_models_in_the_order_and_with_the_data_of_their_training(small_sourc
     assert len(expected.starts) < len(windows.starts)
 
 
-def test_more_sampling_steps_than_diffusion_steps_are_refused():
+def test_more_sampling_steps_than_diffusion_steps_are_rejected():
     with pytest.raises(UserError, match=r"sampling_steps is 6; it must be between 1 and .*, 5"):
         DAWM(sampling=Sampling(sampling_steps=6))
 
 
-def test_a_setting_of_another_kind_is_named():
+def test_a_setting_of_another_type_is_named():
     with pytest.raises(UserError, match=r"^DAWM.skip_truncated_tail is -1"):
         DAWM(skip_truncated_tail=-1)
     with pytest.raises(UserError, match=r"^DAWM.world_model is .*settings of class WorldModel"):
