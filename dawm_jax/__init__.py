@@ -12,6 +12,7 @@ from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import UserError
 from dawm_jax.learners import BC, IQL, LEARNERS, TD3BC, DataStatistics
 from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.sources import DAWM, SOURCES, Recorded, ReturnTarget
 from dawm_jax.sources.generate import Synthesis, synthesize
@@ -38,6 +39,7 @@ __all__ = [
     "Rollout",
     "Sampling",
     "Synthesis",
+    "TerminationModel",
     "Transition",
     "TransitionSet",
     "UserError",

@@ -25,7 +25,7 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_to_compile(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Programs are compiled without most optimizations, in a fourth of the time.
+    """Compiles programs without most optimizations, in a quarter of the time.
 
     Not in modules marked `optimized`, whose results must agree bit by bit as users' programs do.
     """
@@ -41,7 +41,7 @@ def quick_to_compile(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The id of a small recorded data set, in a folder of its own."""
+    """The id of a small recorded data set in its own folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(tmp_path_factory.mktemp("minari")))
         yield collect("Hopper-v5", "medium-replay", 1_600, seed=1)
@@ -63,7 +63,7 @@ def run_on_eight_devices() -> Callable[[Path], subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def narrow_up_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Sets how many numbers a narrow window has; what was traced before is forgotten."""
+    """Sets the size up to which a window is narrow, and clears the traced programs."""
 
     def narrow_up_to(numbers: int) -> None:
         monkeypatch.setattr(backend, "NARROW", numbers)

@@ -48,7 +48,7 @@ def python_blocks(page):
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
-    """The classes of docs/extending.md, each from a file of its own, in their registries."""
+    """The classes of docs/extending.md, each from its own file, in their registries."""
     classes = {}
     with pytest.MonkeyPatch.context() as patch:
         for (name, (kind, registry)), code in zip(
@@ -74,7 +74,7 @@ def test_every_kind_of_table_is_on_a_page():
     assert {found["kind"] for p in PAGES for found in MARKED.finditer(p.read_text())} == set(TABLES)
 
 
-def test_the_readme_is_short_and_begins_with_the_two_commands():
+def test_the_readme_is_short_and_starts_with_the_two_commands():
     lines = README.splitlines()
     assert len(lines) <= 160
     first, second = [line for line in lines if line.startswith("    ")][:2]
@@ -137,7 +137,7 @@ def commands(page):
 
 
 def defined_flags(module):
-    """The flags that a command defines, those of modules of ours that it imports included."""
+    """The flags that a command defines, including those of our modules that it imports."""
     path = ROOT / module.replace(".", "/")
     file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
     tree = ast.parse(file.read_text())

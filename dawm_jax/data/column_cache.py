@@ -1,8 +1,8 @@
 """A cache of checked columns, so that a data set is read and checked only once.
 
-The file lies in the data set's folder beside data/, the only folder that Minari reads: it is moved,
-replaced and deleted together with its data set, and shared with it. It is valid only while the
-files in data/ keep their names, sizes and modification times.
+The file lies in the data set's folder beside data/, the only folder that Minari reads, so it is
+moved, replaced, deleted and shared together with the data set. It is valid only while the files in
+data/ keep their names, sizes and modification times.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ import numpy as np
 from dawm_jax.data.columns import Columns
 
 NAME = "dawm_jax_columns.npz"
-VERSION = 1  # raised with every change of the checks or of `Columns`
+VERSION = 1  # incremented when the checks or `Columns` change
 TICK = 2.0  # seconds; the coarsest resolution of modification times among file systems
 
 
 def cached(data: Path, read: Callable[[], Columns]) -> Columns:
     """The columns of the data set in the folder `data`, from its cache or from `read`.
 
-    A cache that is damaged or of other files is ignored; one that cannot be written is left out.
+    A damaged or stale cache is ignored; a cache that cannot be written is skipped.
     """
     path, state = data.parent / NAME, _state(data)
     columns = _read(path, state) if state else None
@@ -62,7 +62,7 @@ def _read(path: Path, state: str) -> Columns | None:
 
 
 def _write(path: Path, state: str, columns: Columns) -> None:
-    """Writes all of the columns or nothing."""
+    """Writes all columns or nothing."""
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     with suppress(OSError):  # a full disk, a read-only folder
         try:

@@ -33,7 +33,7 @@ def check_columns(
 ) -> Columns:
     """Checks and concatenates the episodes of the data set `name`.
 
-    Shapes and types are checked per episode, numbers in whole columns.
+    Shapes and types are checked per episode, values per column.
 
     Raises:
         DatasetError: an episode is unusable; the message names its number and the step.
@@ -60,7 +60,7 @@ def check_columns(
     if over.any():
         place, step = _place(over.argmax(), end - steps, name)
         raise DatasetError(
-            f"{place} continues after a terminated or truncated step, number {step}: "
+            f"{place} continues after step {step}, which is terminated or truncated: "
             "split the episode there."
         )
     return Columns(
@@ -92,7 +92,7 @@ def _check_shapes(name: str, episode: Fields, row_shapes: dict[str, tuple[int, .
 
 
 def _check_numbers(name: str, field: str, column: np.ndarray, first: np.ndarray) -> None:
-    """Raises DatasetError for an unusable number; `first` (E,) rows of the episodes."""
+    """Raises DatasetError for an unusable number; `first` (E,) is each episode's first row."""
     if column.min(initial=0.0) >= -LARGEST and column.max(initial=0.0) <= LARGEST:
         return  # never with a NaN
     row = (~(np.abs(column) <= LARGEST)).any(axis=1).argmax()
@@ -105,7 +105,7 @@ def _check_numbers(name: str, field: str, column: np.ndarray, first: np.ndarray)
 
 
 def _place(row: np.intp, first: np.ndarray, name: str) -> tuple[str, int]:
-    """The episode of `row`, in words, and its step in the episode."""
+    """The name of the episode that contains `row`, and the step in that episode."""
     number = np.searchsorted(first, row, side="right") - 1
     return f"episode {number} of '{name}'", int(row - first[number])
 

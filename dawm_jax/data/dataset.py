@@ -10,7 +10,7 @@ from dawm_jax.data.columns import Columns
 from dawm_jax.data.references import RETURN_SCALES, robot_of
 from dawm_jax.types import Dataset, Episodes, scale_between
 
-SMALLEST = 1e-30  # smallest usable scale: devices flush numbers not far below it to 0
+SMALLEST = 1e-30  # smallest usable scale: devices flush numbers not much smaller to 0
 
 
 def pack(dataset_id: str, columns: Columns, action_space: Box, discount: float) -> Dataset:
@@ -66,7 +66,7 @@ def return_to_go(reward: np.ndarray, lengths: np.ndarray, discount: float) -> np
     to_go = reward.astype(np.float64)
     longest_first = np.argsort(-lengths, kind="stable")
     last = (np.cumsum(lengths) - 1)[longest_first]
-    longer = len(lengths) - np.cumsum(np.bincount(lengths))  # episodes of more than so many steps
+    longer = len(lengths) - np.cumsum(np.bincount(lengths))  # episodes of over 0, 1, ... steps
     for before in range(1, lengths.max()):
         row = last[: longer[before]] - before
         to_go[row] += discount * to_go[row + 1]
@@ -74,7 +74,7 @@ def return_to_go(reward: np.ndarray, lengths: np.ndarray, discount: float) -> np
 
 
 def _action_bounds(space: Box, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bounds of the space; where one is infinite or both are equal, the data's range."""
+    """The bounds of the space, or the data's range where they are infinite or equal."""
     with np.errstate(over="ignore"):
         low, high = (edge.reshape(-1).astype(np.float32) for edge in (space.low, space.high))
         bounded = np.isfinite(high - low) & (low < high)

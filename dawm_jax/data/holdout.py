@@ -1,4 +1,4 @@
-"""Held-out episodes, for measurements on data that no model is trained on."""
+"""Held-out episodes, for evaluation on data that no model is trained on."""
 
 from dataclasses import replace
 
@@ -33,8 +33,8 @@ def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Dataset,
     """Splits off about `fraction` of the episodes, at least one.
 
     Returns:
-        The data set to train on and the held-out one, which is None for fraction 0 or if there is
-        only one episode.
+        The data set to train on and the held-out one, which is None if `fraction` is 0 or there
+        is only one episode.
     """
     count = len(dataset.lengths)
     if count == 1 or fraction == 0.0:

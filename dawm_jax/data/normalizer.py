@@ -1,4 +1,4 @@
-"""Invertible maps of data to the scale of a network's inputs, per feature."""
+"""Invertible maps, per feature, from data to the scale of a network's inputs."""
 
 from collections.abc import Callable, Sequence
 
@@ -56,7 +56,7 @@ _interpolate = jax.vmap(jnp.interp, in_axes=(-1, 0, 0), out_axes=-1)
 
 
 def _fit_affine(data: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> Affine:
-    """A constant feature, of scale 0, is shifted but not scaled."""
+    """An affine map; a constant feature, of scale 0, is shifted but not scaled."""
     scale = np.where(scale > 1e-6 * np.maximum(1.0, np.abs(offset)), scale, 1.0)
     low, high = ((edge - offset) / scale for edge in (data.min(0), data.max(0)))
     return Affine(*(jnp.asarray(a, jnp.float32) for a in (offset, scale, low, high)))
@@ -84,7 +84,7 @@ def fit_quantile(data: np.ndarray) -> Quantile:
 
 
 def _cdf(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knots and levels of one feature; a constant lies in the middle of its interval."""
+    """Knots and levels of one feature; a constant value lies in the middle of its interval."""
     values, counts = np.unique(column, return_counts=True)
     if len(values) == 1:
         unit = np.linspace(-1.0, 1.0, KNOTS)
@@ -100,8 +100,8 @@ def _cdf(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return knots, np.interp(position, index, level)
 
 
-def side_by_side(parts: Sequence[Normalizer]) -> Normalizer:
-    """The normalizer of the features of all `parts`, which are of one kind."""
+def concatenate(parts: Sequence[Normalizer]) -> Normalizer:
+    """One normalizer for the features of all `parts`, which are of the same kind."""
     axis = 0 if isinstance(parts[0], Quantile) else -1
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis), *parts)
 

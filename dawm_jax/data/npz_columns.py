@@ -1,4 +1,4 @@
-"""Arrays in one .npz file that is never held in memory: written by the block, memory-mapped.
+"""Arrays in one .npz file that is never held in memory: written in blocks and memory-mapped.
 
 The format is that of `numpy.savez`: members are stored, not compressed, so that each can be mapped.
 """
@@ -15,11 +15,11 @@ import numpy as np
 
 from dawm_jax.errors import require
 
-LENGTHS, HEADER = 26, 30  # offsets in a zip member: the lengths of name and extra; the name
+LENGTHS, HEADER = 26, 30  # offsets in a zip member: the lengths of name and extra field; the name
 
 
 class Column(NamedTuple):
-    """An array of a file."""
+    """An array in a file."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ def columns(path: Path) -> dict[str, Column]:
     """The arrays of a file by name, without reading them.
 
     Raises:
-        UserError: an array is compressed, or not of numbers in C order.
+        UserError: an array is compressed, not numeric, or not in C order.
     """
     found = {}
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -62,8 +62,8 @@ def columns(path: Path) -> dict[str, Column]:
                 header = member.tell()
             require(
                 info.compress_type == zipfile.ZIP_STORED and not fortran and not dtype.hasobject,
-                f"'{info.filename}' in {path} cannot be mapped: write the file with numpy.savez, "
-                "of arrays of numbers in C order",
+                f"'{info.filename}' in {path} cannot be memory-mapped: write the file with "
+                "numpy.savez, from numeric arrays in C order",
             )
             file.seek(info.header_offset + LENGTHS)
             lengths = sum(struct.unpack("<HH", file.read(4)))
@@ -72,10 +72,10 @@ def columns(path: Path) -> dict[str, Column]:
     return found
 
 
-def mapped(path: Path) -> dict[str, np.ndarray]:
+def memory_map(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file by name, memory-mapped and read-only.
 
-    They may be unaligned, which a few numpy functions handle badly: see `take`.
+    They may be unaligned, which is slow in some numpy functions; see `take`.
     """
     with path.open("rb") as file:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -88,9 +88,9 @@ def mapped(path: Path) -> dict[str, np.ndarray]:
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """`array[index]`, (...,) + `array.shape[1:]`, of an array that may be unaligned.
+    """`array[index]`, of shape (*index.shape, *array.shape[1:]), for an unaligned array, too.
 
-    Rows are taken as bytes, because numpy copies the whole of an unaligned array first.
+    Rows are taken as bytes, because numpy would first copy the whole of an unaligned array.
     """
     width = array.dtype.itemsize * math.prod(array.shape[1:])
     rows = np.ndarray(len(array), np.dtype((np.void, width)), array.data)

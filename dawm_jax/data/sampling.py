@@ -11,17 +11,17 @@ from dawm_jax.types import Array, Transition
 
 
 class Draw(NamedTuple):
-    """A draw of rows: their shape and the key."""
+    """A random draw of rows, of leading dimensions `shape`."""
 
     key: Array
     shape: tuple[int, ...]
 
     def numbers(self, count: int) -> Array:
-        """Row numbers, uniform over `count`."""
+        """Row numbers, uniform over 0 .. `count` - 1."""
         return jax.random.randint(self.key, self.shape, 0, count)
 
-    def of(self, transitions: Transition) -> Transition:
-        """The rows themselves."""
+    def rows(self, transitions: Transition) -> Transition:
+        """The drawn rows of `transitions`."""
         index = self.numbers(len(transitions.reward))
         return jax.tree.map(lambda leaf: leaf[index], transitions)
 
@@ -39,16 +39,17 @@ class TransitionSet(struct.PyTreeNode):
     def sample(self, key: Array, shape: tuple[int, ...]) -> Transition:
         """A batch of leading dimensions `shape`, drawn uniformly from each part.
 
-        Along the last dimension, round(ratio * size) synthetic transitions follow the recorded.
+        Along the last dimension, the round(ratio * size) synthetic transitions come last.
         """
         if self.synthetic is None:
-            return Draw(key, shape).of(self.recorded)
+            return Draw(key, shape).rows(self.recorded)
         recorded, synthetic = draws(key, shape, self.synthetic_ratio)
-        return joined(recorded.of(self.recorded), synthetic.of(self.synthetic), len(shape) - 1)
+        parts = recorded.rows(self.recorded), synthetic.rows(self.synthetic)
+        return concatenate(*parts, len(shape) - 1)
 
 
 def check_ratio(synthetic_ratio: float) -> None:
-    """Raises UserError unless the ratio is a share."""
+    """Raises UserError unless the ratio is between 0 and 1."""
     require(
         0.0 <= synthetic_ratio <= 1.0,
         f"synthetic_ratio is {synthetic_ratio}; it must be between 0 and 1",
@@ -63,6 +64,6 @@ def draws(key: Array, shape: tuple[int, ...], synthetic_ratio: float) -> tuple[D
     return Draw(recorded_key, (*lead, size - synthetic)), Draw(synthetic_key, (*lead, synthetic))
 
 
-def joined(recorded: Transition, synthetic: Transition, axis: int) -> Transition:
+def concatenate(recorded: Transition, synthetic: Transition, axis: int) -> Transition:
     """Both parts of a batch, concatenated along `axis`."""
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=axis), recorded, synthetic)

@@ -8,19 +8,19 @@ import numpy as np
 from flax import struct
 
 from dawm_jax.data import npz_columns
-from dawm_jax.data.sampling import check_ratio, draws, joined
+from dawm_jax.data.sampling import check_ratio, concatenate, draws
 from dawm_jax.types import Array, Transition
 
-ACTIONS = ("action", "next_action")  # the fields in units of the environment
+ACTIONS = ("action", "next_action")  # the fields in the environment's units
 
 
 @dataclass(frozen=True, eq=False)
 class StoredTransitions:
     """N transitions in a file on the host, with actions in the environment's units."""
 
-    columns: dict[str, np.ndarray]  # the fields of `Transition`, from `npz_columns.mapped`
+    columns: dict[str, np.ndarray]  # the fields of `Transition`, from `npz_columns.memory_map`
     scale_action: Callable[[np.ndarray], np.ndarray]  # to [-1, 1]
-    memory: int  # bytes of rows per read
+    memory: int  # bytes per read, at most
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -32,11 +32,11 @@ class StoredTransitions:
 
     @property
     def row_bytes(self) -> int:
-        """The size of one transition."""
+        """The size of one transition in bytes."""
         return sum(column.nbytes for column in self.columns.values()) // len(self)
 
     def rows(self, index: np.ndarray) -> Transition:
-        """The transitions number `index` (...), in memory, with arrays that start with (...)."""
+        """The transitions at `index` (...), in memory, with the leading dimensions of `index`."""
         taken: dict[str, Any] = {
             name: npz_columns.take(column, index) for name, column in self.columns.items()
         }
@@ -56,18 +56,18 @@ class TransitionStream(struct.PyTreeNode):
         check_ratio(self.synthetic_ratio)
 
     def index(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """The numbers of the synthetic transitions in the batch."""
+        """The row numbers of the synthetic transitions in the batch."""
         return draws(key, shape, self.synthetic_ratio)[1].numbers(len(self.synthetic))
 
     def fetch(self, index: np.ndarray) -> Transition:
-        """Those transitions, on the host."""
+        """The transitions at `index`, on the host."""
         return self.synthetic.rows(index)
 
-    def rows_at_once(self) -> int:
+    def max_rows(self) -> int:
         """The largest number of transitions per read."""
         return self.synthetic.memory // self.synthetic.row_bytes
 
     def sample(self, key: Array, shape: tuple[int, ...], fetched: Transition) -> Transition:
-        """The batch, given the transitions that `index` names."""
+        """The batch, given its synthetic transitions from `fetch`."""
         recorded, _ = draws(key, shape, self.synthetic_ratio)
-        return joined(recorded.of(self.recorded), fetched, len(shape) - 1)
+        return concatenate(recorded.rows(self.recorded), fetched, len(shape) - 1)

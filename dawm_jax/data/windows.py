@@ -17,12 +17,12 @@ def window_starts(
 ) -> np.ndarray:
     """The rows at which a window of `horizon` states may start.
 
-    In an episode that ends in a terminal state every recorded step starts a window; the terminal
-    state repeats to its end. In a truncated episode the window must fit, and starts among the last
-    `skip_truncated_tail` steps are left out, because truncation lowers their return-to-go.
+    In an episode that ends in a terminal state, every recorded step starts a window, which repeats
+    the terminal state to its end. In a truncated episode, the window must fit, and no window starts
+    in the last `skip_truncated_tail` steps, because truncation lowers their return-to-go.
 
     Args:
-        lengths: (E,) steps per episode, which has one row more.
+        lengths: (E,) steps per episode; an episode has one more row.
         terminated: (E,) bool.
 
     Returns:
@@ -88,7 +88,7 @@ class WindowSet(struct.PyTreeNode):
         return cls(dataset.episodes, jnp.asarray(starts), scale, horizon)
 
     def at(self, index: Array) -> Window:
-        """The windows number `index` (B,)."""
+        """The windows at `index` (B,)."""
         return cut_windows(self.episodes, self.starts[index], self.horizon, self.return_scale)
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Window:
@@ -97,14 +97,14 @@ class WindowSet(struct.PyTreeNode):
 
 
 def to_transitions(dataset: Dataset) -> Transition:
-    """Every recorded step. The last step of a truncated episode keeps its bootstrap."""
+    """All recorded steps as transitions. The last step of a truncated episode bootstraps."""
     row = np.flatnonzero(np.asarray(dataset.episodes.steps_left))
     return _steps(dataset.episodes, jnp.asarray(row), dataset.discount)
 
 
 @jax.jit
 def _steps(episodes: Episodes, row: Array, discount: float) -> Transition:
-    """The steps from the rows `row` (N,) to the next ones."""
+    """The transitions from the rows `row` (N,) to the next rows."""
     terminal = episodes.terminated[row] & (episodes.steps_left[row] == 1)
     return Transition(
         observation=episodes.observation[row],

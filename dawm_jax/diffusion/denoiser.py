@@ -1,4 +1,4 @@
-"""Training and sampling a denoiser of channels (B, T, C), apart from what the channels mean."""
+"""The loss and the sampling of a denoiser of channels (B, T, C), whatever the channels mean."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from dawm_jax.diffusion.guidance import condition_kept, guided
+from dawm_jax.diffusion.guidance import condition_mask, guide
 from dawm_jax.diffusion.objective import PARAMETERIZATIONS, Parameterization, add_noise
 from dawm_jax.diffusion.samplers import Sampling, sample
 from dawm_jax.diffusion.schedule import SCHEDULES, Cosine, Elucidated, Schedule
@@ -24,15 +24,15 @@ from dawm_jax.settings import (
 )
 from dawm_jax.types import Array
 
-# x (B, T, C), the clock of its time (B,), and whether the condition is seen (B,), to a prediction.
+# Maps x (B, T, C), the clock of its time (B,) and the condition mask (B,) to a prediction.
 Predict = Callable[[Array, Array, Array], Array]
 
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Settings of the diffusion process and of what is predicted.
+    """Settings of the diffusion process and of the prediction target.
 
-    Those that only one schedule has are described there, and may be changed with it alone.
+    A setting of a single schedule is described there and may be changed with that schedule only.
 
     Raises:
         UserError: a setting is out of range, names an unknown choice, or does not fit the schedule.
@@ -65,13 +65,14 @@ class Diffusion:
         alpha, sigma = (float(of(start)[0]) for of in (self.process.alpha, self.process.sigma))
         require(
             self.parameterization != "epsilon" or alpha > 0.0,
-            f"parameterization 'epsilon' does not fit the schedule '{self.schedule}', which starts "
-            "from noise alone: no clean data follow from it. Use 'velocity', 'v' or 'x0'.",
+            f"parameterization 'epsilon' does not fit the schedule '{self.schedule}': sampling "
+            "starts from pure noise, where the noise does not determine the clean data. "
+            "Use 'velocity', 'v' or 'x0'.",
         )
         require(
             self.parameterization == "preconditioned" or sigma <= 1.0,
             f"parameterization '{self.parameterization}' does not fit the schedule "
-            f"'{self.schedule}', whose noise is too large for the network's input to go unscaled. "
+            f"'{self.schedule}': its noise level exceeds 1, so the network's input must be scaled. "
             "Use 'preconditioned'.",
         )
 
@@ -89,19 +90,19 @@ class Diffusion:
 def denoising_loss(
     diffusion: Diffusion, predict: Predict, x0: Array, mask: Array, key: Array
 ) -> Array:
-    """Mean squared error of the prediction (Ho et al. 2020, eq. 14), over the entries that count.
+    """Mean squared error of the prediction (Ho et al. 2020, eq. 14), over the entries in `mask`.
 
     Args:
-        predict: the network; sees the noised data in the objective's scale.
+        predict: the network; its input is the noised data times the objective's `input_scale`.
         x0: (B, T, C) clean data.
-        mask: (B, T, C) bool; the entries that count.
+        mask: (B, T, C) bool; the entries that enter the loss.
     """
     process, objective = diffusion.process, diffusion.objective
     time_key, noise_key, keep_key = jax.random.split(key, 3)
     time = process.draw(time_key, len(x0))
     alpha, sigma = (jnp.asarray(of(time))[:, None, None] for of in (process.alpha, process.sigma))
     noise = jax.random.normal(noise_key, x0.shape)
-    keep = condition_kept(keep_key, len(x0), diffusion.condition_dropout)
+    keep = condition_mask(keep_key, len(x0), diffusion.condition_dropout)
     x = objective.input_scale(alpha, sigma) * add_noise(x0, noise, alpha, sigma)
     prediction = predict(x, process.clock(time), keep)
     target = objective.target(x0, noise, alpha, sigma)
@@ -117,19 +118,19 @@ def denoise(
     shape: tuple[int, int],
     sampling: Sampling,
 ) -> Array:
-    """Samples of the denoiser, with classifier-free guidance.
+    """Draws samples with classifier-free guidance.
 
     Args:
         predict: the network, as in training.
-        clip: brings an estimate of the clean data (B, T, C) into their range.
-        keys: (B,) one key a sample, so that it does not depend on its batch.
+        clip: clips an estimate of the clean data (B, T, C) to the data's range.
+        keys: (B,) one key per sample, so that a sample does not depend on its batch.
         shape: (T, C).
 
     Returns:
         (B, T, C).
 
     Raises:
-        UserError: the schedule has fewer times than are to be visited.
+        UserError: sampling visits more times than the schedule has.
     """
     process, objective = diffusion.process, diffusion.objective
 
@@ -137,7 +138,7 @@ def denoise(
         def predict_at(x: Array, keep: Array) -> Array:
             return predict(x, jnp.full(len(x), clock), keep)
 
-        prediction = guided(predict_at, sampling.guidance_scale)(
+        prediction = guide(predict_at, sampling.guidance_scale)(
             objective.input_scale(alpha, sigma) * x
         )
         return clip(objective.to_x0(prediction, x, alpha, sigma))

@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans 2022): condition dropout and its use in sampling."""
+"""Classifier-free guidance (Ho & Salimans 2022): condition dropout and guided predictions."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ import jax.numpy as jnp
 from dawm_jax.types import Array
 
 
-def condition_kept(key: Array, batch: int, dropout: float) -> Array:
-    """(B,) bool; False for the share `dropout` whose condition is hidden in training."""
+def condition_mask(key: Array, batch: int, dropout: float) -> Array:
+    """(B,) bool; False, with probability `dropout`, where training hides the condition."""
     return jax.random.bernoulli(key, 1.0 - dropout, (batch,))
 
 
-def guided(predict: Callable[[Array, Array], Array], scale: float) -> Callable[[Array], Array]:
+def guide(predict: Callable[[Array, Array], Array], scale: float) -> Callable[[Array], Array]:
     """The guided prediction, scale * conditional + (1 - scale) * unconditional.
 
     Args:
-        predict: maps x (B, ...) and keep (B,), whether the condition is seen, to a prediction.
-        scale: 1 is the conditional model alone.
+        predict: maps x (B, ...) and the condition mask (B,) to a prediction.
+        scale: 1 gives the conditional prediction alone.
     """
 
     def guided_predict(x: Array) -> Array:

@@ -1,6 +1,6 @@
-"""What the denoiser predicts, and how clean data follow from it.
+"""What the denoiser predicts, and how the clean data are recovered from it.
 
-All in terms of any alpha and sigma of the noised data, x = alpha x_0 + sigma noise.
+The formulas hold for any alpha and sigma of the noised data, x = alpha x_0 + sigma noise.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from dawm_jax.types import Array
 
 
 class Parameterization(NamedTuple):
-    """A kind of prediction, which is fitted by its unweighted squared error.
+    """A kind of prediction, fitted by its unweighted squared error.
 
-    `target(x_0, noise, alpha, sigma)` is what is regressed, `to_x0(prediction, x, alpha, sigma)`
-    inverts it, and `input_scale(alpha, sigma)` is the factor of x in the network's input.
+    `target(x_0, noise, alpha, sigma)` is the regression target, `to_x0(prediction, x, alpha,
+    sigma)` recovers x_0, and `input_scale(alpha, sigma)` multiplies x in the network's input.
     """
 
     target: Callable[[Array, Array, Array, Array], Array]
@@ -24,7 +24,7 @@ class Parameterization(NamedTuple):
 
 
 def unit_scale(alpha: Array, sigma: Array) -> Array:
-    """The factor that brings noised data to unit variance, if the clean data have it."""
+    """The factor that scales noised data to unit variance, given clean data of unit variance."""
     return 1.0 / jnp.sqrt(alpha**2 + sigma**2)
 
 
@@ -51,9 +51,9 @@ PARAMETERIZATIONS = {
         to_x0=lambda prediction, x, alpha, sigma: (x - sigma * prediction) / (alpha + sigma),
     ),
     # Karras et al. 2022, eqs. 7 and 8, for any alpha and data of unit variance: x_0 is estimated as
-    # c_skip x + c_out F(c_in x), where F is the network. Their weight of the squared error is
-    # 1 / c_out^2, so F is fitted to (x_0 - c_skip x) / c_out, in which most of x_0 cancels at low
-    # noise: it is written without that here. Where alpha^2 + sigma^2 = 1 it is -v.
+    # c_skip x + c_out F(c_in x), where F is the network. They weight the squared error by
+    # 1 / c_out^2, so F is fitted to (x_0 - c_skip x) / c_out. Most of x_0 cancels in it at low
+    # noise, so it is rewritten here. Where alpha^2 + sigma^2 = 1, the target is -v.
     "preconditioned": Parameterization(
         target=lambda x0, noise, alpha, sigma: (
             unit_scale(alpha, sigma) * (sigma * x0 - alpha * noise)

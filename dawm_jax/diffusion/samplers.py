@@ -1,7 +1,7 @@
-"""Reverse processes over a grid of times, all of one form.
+"""Reverse processes on a grid of times, all of the same form.
 
 From a time t to the next s, x_s = a x_0 + b x_0' + c x_t + d noise, where x_0 is the denoiser's
-estimate at t and x_0' the one before it. A sampler is these four coefficients as functions of alpha
+estimate at t and x_0' the previous one. A sampler is these four coefficients as functions of alpha
 and sigma on the grid.
 """
 
@@ -23,7 +23,7 @@ Coefficients = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def ancestral(alpha: np.ndarray, sigma: np.ndarray) -> Coefficients:
     """The posterior q(x_s | x_t, x_0) (Ho et al. 2020, eq. 7; any schedule: Kingma et al. 2021)."""
     ratio = alpha[:-1] / alpha[1:]
-    # The share of x_t's noise variance that came between s and t.
+    # The share of x_t's noise variance that is added between s and t.
     added = 1.0 - (ratio * sigma[1:] / sigma[:-1]) ** 2
     x = ratio * (sigma[1:] / sigma[:-1]) ** 2
     return alpha[1:] * added, np.zeros_like(x), x, sigma[1:] * np.sqrt(added)
@@ -38,15 +38,15 @@ def ddim(alpha: np.ndarray, sigma: np.ndarray) -> Coefficients:
 def dpm_solver_2m(alpha: np.ndarray, sigma: np.ndarray) -> Coefficients:
     """DPM-Solver++(2M), of second order (Lu et al. 2022, algorithm 2).
 
-    As `ddim`, but with the estimate extrapolated to the middle of the step in log(alpha / sigma).
-    Not so the first step, which has no estimate before it, and the last, which is infinitely long.
+    `ddim` with the estimate extrapolated to the middle of the step in log(alpha / sigma), except
+    in the first step, which has no previous estimate, and the last, which is infinitely long.
     """
     from_x0, _, x, deviation = ddim(alpha, sigma)
-    with np.errstate(divide="ignore"):  # infinite for clean data, and for noise alone
+    with np.errstate(divide="ignore"):  # infinite at clean data and at pure noise
         step = np.diff(np.log(alpha) - np.log(sigma))
-    beyond = np.zeros_like(x)
-    beyond[1:-1] = step[1:-1] / (2.0 * step[:-2])
-    return from_x0 * (1.0 + beyond), -from_x0 * beyond, x, deviation
+    extrapolation = np.zeros_like(x)
+    extrapolation[1:-1] = step[1:-1] / (2.0 * step[:-2])
+    return from_x0 * (1.0 + extrapolation), -from_x0 * extrapolation, x, deviation
 
 
 SAMPLERS: dict[str, Callable[[np.ndarray, np.ndarray], Coefficients]] = {
@@ -58,13 +58,13 @@ SAMPLERS: dict[str, Callable[[np.ndarray, np.ndarray], Coefficients]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How to draw from a trained model; another choice needs no other training.
+    """How to sample from a trained model; a change needs no retraining.
 
     Raises:
         UserError: a setting is out of range or names an unknown sampler.
     """
 
-    sampling_steps: Few = 3  # N, the times that are visited, each by one estimate
+    sampling_steps: Few = 3  # N, the number of visited times, with one estimate at each
     sampler: str = "ancestral"
     temperature: Strength = 0.5
     guidance_scale: Strength = 1.2
@@ -85,12 +85,12 @@ def sample(
     """Denoises from pure noise.
 
     Args:
-        estimate_x0: maps x, and the clock (), alpha () and sigma () of its time, to the clean data.
-        noise: maps the number of a draw () to a standard normal of the data's shape.
-        schedule: of the noise.
+        estimate_x0: maps x and its time's clock (), alpha () and sigma () to the clean data.
+        noise: maps a draw's number () to standard normal noise of the data's shape.
+        schedule: the noise schedule.
         times: (N + 1,) the schedule's `grid`.
         sampler: a key of `SAMPLERS`.
-        temperature: factor of every standard deviation, the starting noise's too
+        temperature: scales every standard deviation, including that of the starting noise
             (Decision Diffuser's code).
 
     Returns:
@@ -104,13 +104,13 @@ def sample(
     def denoise(
         carry: tuple[Array, Array], inputs: tuple[Array, tuple[Array, ...]]
     ) -> tuple[tuple[Array, Array], None]:
-        x, before = carry
-        draw, (clock, alpha, sigma, from_x0, from_before, from_x, deviation) = inputs
+        x, previous = carry
+        draw, (clock, alpha, sigma, from_x0, from_previous, from_x, deviation) = inputs
         x0 = estimate_x0(x, clock, alpha, sigma)
-        x = from_x0 * x0 + from_before * before + from_x * x
+        x = from_x0 * x0 + from_previous * previous + from_x * x
         return (x + temperature * deviation * noise(draw), x0), None
 
-    # Of data of unit variance; 1 where the schedule preserves it.
+    # For data of unit variance; 1 if the schedule preserves the variance.
     deviation = np.float32(np.sqrt(alpha[0] ** 2 + sigma[0] ** 2))
     start = temperature * deviation * noise(jnp.int32(0))
     carry = (start, jnp.zeros_like(start))

@@ -1,7 +1,7 @@
 """Noise schedules: x = alpha x_0 + sigma noise, with alpha and sigma functions of time.
 
-Time 0 is clean data (alpha 1, sigma 0), and sigma / alpha grows with time; its unit is up to the
-schedule. To add a schedule, write a frozen dataclass here and add it to `SCHEDULES`.
+Time 0 is clean data (alpha 1, sigma 0), and sigma / alpha grows with time; each schedule has its
+own unit of time. To add a schedule, write a frozen dataclass here and add it to `SCHEDULES`.
 """
 
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ from dawm_jax.types import AnyArray, Array
 
 
 class Schedule(Protocol):
-    """How data are noised.
+    """How noise is added to data.
 
-    `alpha` and `sigma` are of the shape of `time`: float32 in a compiled program; float64 on the
+    `alpha` and `sigma` have the shape of `time`: float32 in a compiled program, and float64 on the
     host, where the coefficients of a sampler are computed.
     """
 
     __dataclass_fields__: ClassVar[dict]
 
     def draw(self, key: Array, count: int) -> Array:
-        """(count,) times to train at."""
+        """(count,) times for training."""
 
     def alpha(self, time: AnyArray) -> AnyArray:
         """The factor of the clean data."""
@@ -46,21 +46,21 @@ class Schedule(Protocol):
         """The network's input for `time`, on a scale that a sinusoidal embedding resolves."""
 
     def grid(self, count: int) -> np.ndarray:
-        """The `count` times that a sampler visits, from the noisiest on, and 0.
+        """The `count` times that a sampler visits, the noisiest first, followed by 0.
 
         Returns:
             (count + 1,) descending.
 
         Raises:
-            UserError: the schedule has fewer times.
+            UserError: the schedule has fewer than `count` times.
         """
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """The cosine schedule in discrete steps (Nichol & Dhariwal 2021): time is a step, 0 to K.
+    """The cosine schedule in discrete steps (Nichol & Dhariwal 2021): time is a step from 0 to K.
 
-    Variance preserving: alpha^2 is alpha-bar and sigma^2 what it lacks of 1.
+    Variance preserving: alpha^2 is alpha-bar and sigma^2 is 1 - alpha-bar.
     """
 
     diffusion_steps: Few = 5  # K
@@ -88,14 +88,14 @@ class Cosine:
 class Elucidated:
     """Elucidated diffusion (Karras et al. 2022, table 1): alpha is 1, and time is sigma itself.
 
-    Training draws sigma from a log-normal distribution. A sampler's grid is even in
-    sigma^(1 / rho): the larger rho, the denser at low noise.
+    Training draws sigma from a log-normal distribution. A sampler's grid is evenly
+    spaced in sigma^(1 / rho): the larger rho, the denser at low noise.
     """
 
-    noise_mean: LogNoiseMean = -1.2  # of the logarithm of sigma in training
-    noise_deviation: LogNoiseDeviation = 1.2  # of that logarithm
-    sigma_min: LowestNoise = 0.002  # the last level that a sampler visits
-    sigma_max: HighestNoise = 80.0  # the first one
+    noise_mean: LogNoiseMean = -1.2  # mean of log(sigma) in training
+    noise_deviation: LogNoiseDeviation = 1.2  # standard deviation of log(sigma) in training
+    sigma_min: LowestNoise = 0.002  # the last noise level that a sampler visits
+    sigma_max: HighestNoise = 80.0  # the first noise level that a sampler visits
     rho: GridExponent = 7.0
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class Elucidated:
 class RectifiedFlow:
     """Flow matching along straight lines (Lipman et al. 2023; Liu et al. 2023).
 
-    Time runs from data at 0 to noise alone at 1: alpha is 1 - time, and sigma is time.
+    Time runs from data at 0 to pure noise at 1: alpha is 1 - time, and sigma is time.
     """
 
     def draw(self, key: Array, count: int) -> Array:
@@ -135,7 +135,7 @@ class RectifiedFlow:
         return time
 
     def clock(self, time: AnyArray) -> Array:
-        return 1000.0 * jnp.asarray(time)  # as many as DDPM has steps (Ho et al. 2020)
+        return 1000.0 * jnp.asarray(time)  # the range of the steps of DDPM (Ho et al. 2020)
 
     def grid(self, count: int) -> np.ndarray:
         return np.linspace(1.0, 0.0, count + 1)
@@ -149,7 +149,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def _entries(table: np.ndarray, step: AnyArray) -> AnyArray:
-    """The entries number `step` of a float64 table."""
+    """The entries `step` of a float64 table, in float64 on the host and float32 if traced."""
     return table[step] if isinstance(step, np.ndarray) else jnp.asarray(table, jnp.float32)[step]
 
 
@@ -169,7 +169,7 @@ def cosine_signal_rate(steps: int, max_beta: float = 0.999) -> np.ndarray:
 def visited_steps(steps: int, sampling_steps: int) -> np.ndarray:
     """The `sampling_steps` of 1 .. `steps` that sampling visits, ascending.
 
-    Equally spaced with both ends included, rounded half to even; a single one is the last.
+    Equally spaced with both ends included, rounded half to even; a single step is the last one.
 
     Raises:
         UserError: `sampling_steps` is not between 1 and `steps`.

@@ -1,1 +1,1 @@
-"""Figures from arrays: fidelity and scores."""
+"""Metrics computed from arrays: fidelity and scores."""

@@ -1,4 +1,4 @@
-"""Figures of fidelity from arrays: shares of variance explained, agreement of flags."""
+"""Fidelity metrics computed from arrays: explained variance, agreement of flags."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from dawm_jax.types import AnyArray
 
-VARIES = 1e-12  # below this variance a feature is a constant
+MIN_VARIANCE = 1e-12  # up to this variance, a feature counts as constant
 
 
 def explained_variance(
     predicted: AnyArray, true: AnyArray, mask: AnyArray | None = None
 ) -> dict[str, Any]:
-    """Share of variance explained: 1 is perfect, 0 no better than the mean.
+    """Share of variance explained: 1 is perfect, 0 is no better than the mean.
 
     Args:
         predicted, true: (B, features).
@@ -27,7 +27,7 @@ def explained_variance(
         return {"pooled": None, "dimensions": [None] * np.shape(true)[-1]}
     truth, guess = (np.asarray(a, np.float64)[rows] for a in (true, predicted))
     variance = truth.var(axis=0)
-    varies = variance > VARIES
+    varies = variance > MIN_VARIANCE
     share = 1.0 - np.mean((guess - truth) ** 2, axis=0) / np.where(varies, variance, 1.0)
     return {
         "pooled": float(share[varies].mean()) if varies.any() else None,
@@ -60,7 +60,7 @@ def variance_ratio(synthetic: AnyArray, true: AnyArray, mask: AnyArray) -> dict[
     """
     rows = np.asarray(mask)
     variance, recorded = (np.asarray(a, np.float64)[rows].var(axis=0) for a in (synthetic, true))
-    varies = recorded > VARIES
+    varies = recorded > MIN_VARIANCE
     ratio = variance / np.where(varies, recorded, 1.0)
     return {
         "pooled": float(ratio[varies].mean()) if varies.any() else None,

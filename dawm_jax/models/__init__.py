@@ -1,1 +1,1 @@
-"""Models of the data: what sources train."""
+"""Models that sources train on the data."""

@@ -1,4 +1,4 @@
-"""The policy that recorded the data, cloned as a distribution."""
+"""Behavior cloning: the policy that recorded the data, as a distribution over actions."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ class BehaviorPolicy(ModelSettings):
         """An initial state, with a normalizer fitted to the recorded transitions of `data`."""
         observation, action = data.recorded.observation, data.recorded.action
         action_dim = action.shape[-1]
-        params, opt_state = self._untrained(self._network(action_dim), key, observation[:1])
+        params, opt_state = self._initialize(self._network(action_dim), key, observation[:1])
         return BehaviorState(params, opt_state, fit_standard(np.asarray(observation)), action_dim)
 
     def update(
@@ -65,7 +65,7 @@ class BehaviorPolicy(ModelSettings):
         return -jnp.mean(squashed_log_probability(mean, log_std, batch.action))
 
     def sample(self, state: BehaviorState, observation: Array, key: Array) -> Array:
-        """Actions (..., action_dim) in [-1, 1], drawn in states (..., observation_dim)."""
+        """Actions (..., action_dim) in [-1, 1], drawn for states (..., observation_dim)."""
         return squashed_sample(*self._predict(state.params, state, observation), key)
 
     def _predict(

@@ -1,4 +1,4 @@
-"""A Gaussian one-step dynamics model (PETS, Chua et al. 2018), rolled out: DAWM's yardstick."""
+"""A Gaussian one-step dynamics model (PETS, Chua et al. 2018): the baseline for DAWM's windows."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class OneStepState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class OneStepModel(ModelSettings):
-    """An MLP from a state and an action to mean and deviation of the next change and reward.
+    """An MLP that predicts a Gaussian of the next change of state and reward.
 
     Raises:
         UserError: a setting is out of range or names an unknown choice.
@@ -51,7 +51,7 @@ class OneStepModel(ModelSettings):
         recorded = data.recorded
         outcome = np.asarray(outcomes(recorded))
         inputs = jnp.zeros((1, recorded.observation.shape[-1] + recorded.action.shape[-1]))
-        params, opt_state = self._untrained(self._network(outcome.shape[-1]), key, inputs)
+        params, opt_state = self._initialize(self._network(outcome.shape[-1]), key, inputs)
         return OneStepState(
             params=params,
             opt_state=opt_state,
@@ -70,7 +70,7 @@ class OneStepModel(ModelSettings):
         return state.replace(params=params, opt_state=opt_state), {"loss": loss}
 
     def loss(self, params: optax.Params, state: OneStepState, batch: Transition) -> Array:
-        """Mean negative log-likelihood of the normalized outcome, less its constant."""
+        """Mean negative log-likelihood of the normalized outcome, without its constant."""
         outcome = state.outcome.normalize(outcomes(batch))
         mean, log_std = self.predict(params, state, batch.observation, batch.action)
         chex.assert_equal_shape([outcome, mean, log_std])
@@ -94,19 +94,19 @@ class OneStepModel(ModelSettings):
     def roll_out(
         self, state: OneStepState, observation: Array, actions: Array
     ) -> tuple[Array, Array]:
-        """Expected states and rewards under given actions, each step from the one before.
+        """Expected states and rewards under given actions, each step from the previous one.
 
         Args:
-            observation: (B, observation_dim) where to start.
+            observation: (B, observation_dim) the initial states.
             actions: (B, T - 1, action_dim).
 
         Returns:
-            States (B, T, observation_dim), the given one first, and rewards (B, T - 1).
+            States (B, T, observation_dim), the initial ones first, and rewards (B, T - 1).
         """
 
         def one_step(observation: Array, action: Array) -> tuple[Array, tuple[Array, Array]]:
-            following, reward = self.step(state, observation, action)
-            return following, (following, reward)
+            next_observation, reward = self.step(state, observation, action)
+            return next_observation, (next_observation, reward)
 
         _, (states, rewards) = jax.lax.scan(one_step, observation, actions.swapaxes(0, 1))
         return jnp.concatenate([observation[:, None], states.swapaxes(0, 1)], axis=1), rewards.T

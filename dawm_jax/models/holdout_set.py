@@ -1,4 +1,4 @@
-"""Transitions of which a model trains on some, and chooses what is not trained by the others."""
+"""Transitions in training rows and held-out rows, which choose elites or a threshold."""
 
 from typing import Any
 
@@ -11,32 +11,32 @@ from dawm_jax.types import Array, Transition
 
 
 class HoldoutSet(struct.PyTreeNode):
-    """Transitions to draw batches from, of which some rows are held out of every batch.
+    """Transitions to draw batches from, some of which are held out.
 
-    A batch takes equally many rows of each group, to within one.
+    A batch has equally many rows of each group, to within one.
     """
 
     transitions: Transition
-    groups: tuple[Array, ...]  # the rows of each group that are trained on
-    held_out: Array  # (H,) the rows that are not, those of the first group first
+    groups: tuple[Array, ...]  # the training rows of each group
+    held_out: Array  # (H,) the held-out rows, group by group
 
     @classmethod
     def of(
-        cls, transitions: Transition, most: int, group: np.ndarray | None = None
+        cls, transitions: Transition, limit: int, group: np.ndarray | None = None
     ) -> "HoldoutSet":
-        """Holds out rows of each group, always the same: a fifth of it, but at most `most`.
+        """Holds out a fifth of each group, but at most `limit` rows; always the same ones.
 
-        The one row of a group of one is both trained on and held out.
+        The row of a group of one is both a training row and held out.
 
         Args:
-            group: (N,) which group each transition is in; all are in one unless given.
+            group: (N,) the group of each transition (default: one group of all).
         """
         group = np.zeros(len(transitions.reward)) if group is None else group
         random = np.random.default_rng(0)
         trained, held_out = [], []
         for label in np.unique(group):
             rows = random.permutation(np.flatnonzero(group == label))
-            count = min(most, -(-len(rows) // 5))
+            count = min(limit, -(-len(rows) // 5))
             held_out.append(rows[:count])
             trained.append(jnp.asarray(rows[count:] if len(rows) > count else rows, jnp.int32))
         return cls(transitions, tuple(trained), jnp.asarray(np.concatenate(held_out), jnp.int32))
@@ -44,7 +44,7 @@ class HoldoutSet(struct.PyTreeNode):
     def sample(self, key: Array, shape: tuple[int, ...]) -> Transition:
         """A batch of leading dimensions `shape`, drawn uniformly from each group.
 
-        Along the last dimension, the rows of a group follow those of the groups before it.
+        Along the last dimension, the rows are ordered by group.
         """
         *lead, size = shape
         keys = jax.random.split(key, len(self.groups))
@@ -57,5 +57,5 @@ class HoldoutSet(struct.PyTreeNode):
 
 
 def take(transitions: Transition, rows: Any) -> Transition:
-    """The transitions number `rows`, an array or a slice."""
+    """The transitions at `rows`, an array of indices or a slice."""
     return jax.tree.map(lambda leaf: leaf[rows], transitions)

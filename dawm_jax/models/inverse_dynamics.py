@@ -32,7 +32,7 @@ class InverseDynamicsState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class InverseDynamics(ModelSettings):
-    """An MLP from a state and the scaled change to the next one to the action between them.
+    """An MLP that predicts the action from a state and the scaled change to the next state.
 
     Raises:
         UserError: a setting is out of range or names an unknown choice.
@@ -50,17 +50,17 @@ class InverseDynamics(ModelSettings):
 
     def init(self, key: Array, data: TransitionSet) -> InverseDynamicsState:
         """An initial state, with normalizers fitted to the recorded transitions of `data`."""
-        observation, following, action = (
+        observation, next_observation, action = (
             np.asarray(getattr(data.recorded, name))
             for name in ("observation", "next_observation", "action")
         )
         inputs = jnp.zeros((1, 2 * observation.shape[-1]))
-        params, opt_state = self._untrained(self._network(action.shape[-1]), key, inputs)
+        params, opt_state = self._initialize(self._network(action.shape[-1]), key, inputs)
         return InverseDynamicsState(
             params=params,
             opt_state=opt_state,
             observation=fit_standard(observation),
-            change=fit_standard(following - observation),
+            change=fit_standard(next_observation - observation),
             action_dim=action.shape[-1],
         )
 

@@ -1,4 +1,4 @@
-"""A classifier of terminal states, trained on where recorded episodes end."""
+"""A classifier of terminal states, trained on the ends of recorded episodes."""
 
 from dataclasses import dataclass
 
@@ -25,19 +25,19 @@ class TerminationState(struct.PyTreeNode):
     opt_state: optax.OptState
     observation: Affine  # of next states
     rate: Array  # () share of the recorded transitions that end in a terminal state
-    held_out: Transition  # (H, ...) transitions that are not trained on, of both classes
+    held_out: Transition  # (H, ...) held-out transitions of both classes
 
 
 @dataclass(frozen=True)
 class TerminationModel(ModelSettings):
-    """An MLP from a state that was reached to whether it is terminal.
+    """An MLP that predicts whether a state is terminal.
 
-    Terminal states are rare, so they are half of each batch. The logit learnt from such batches is
-    then shifted, by held-out transitions, to where as many of them are classified as terminal as
-    are recorded to be: the shift that the recorded rate alone gives misses many, as the model has
-    seen few and is too sure of those.
+    Terminal states are rare, so they make up half of each batch. The logit learnt from such batches
+    is then shifted so that the share of held-out transitions classified as terminal equals the
+    recorded share. A shift by the recorded rate alone would miss many terminal states, because the
+    model has seen few and is overconfident.
 
-    Data without a terminal state have none predicted; data with nothing else have all.
+    If no recorded state is terminal, none is predicted; if all are, all are predicted.
 
     Raises:
         UserError: a setting is out of range.
@@ -48,20 +48,20 @@ class TerminationModel(ModelSettings):
     steps: Count = 20_000  # gradient steps
     hidden: tuple[Width, ...] = (256, 256)
     layer_norm: bool = False  # of each hidden layer
-    held_out: Count = 10_000  # transitions of each class not trained on; at most a fifth of it
+    held_out: Count = 10_000  # transitions held out of each class; at most a fifth of it
 
     def data(self, transitions: Transition) -> HoldoutSet:
-        """What the model is trained on, of recorded transitions."""
+        """The training data: recorded transitions, some of which are held out."""
         return HoldoutSet.of(transitions, self.held_out, np.asarray(_ends(transitions)))
 
     def init(self, key: Array, data: HoldoutSet) -> TerminationState:
         """An initial state, with a normalizer fitted to the recorded next states."""
-        following = data.transitions.next_observation
-        params, opt_state = self._untrained(self._network, key, jnp.zeros_like(following[:1]))
+        states = data.transitions.next_observation
+        params, opt_state = self._initialize(self._network, key, jnp.zeros_like(states[:1]))
         return TerminationState(
             params=params,
             opt_state=opt_state,
-            observation=fit_standard(np.asarray(following)),
+            observation=fit_standard(np.asarray(states)),
             rate=jnp.mean(_ends(data.transitions)),
             held_out=take(data.transitions, data.held_out),
         )
@@ -77,7 +77,7 @@ class TerminationModel(ModelSettings):
         return state.replace(params=params, opt_state=opt_state), {"loss": loss}
 
     def loss(self, params: optax.Params, state: TerminationState, batch: Transition) -> Array:
-        """Binary cross-entropy; the transitions of either class weigh half, together."""
+        """Binary cross-entropy in which each class has half of the total weight."""
         logit = self._logit(params, state, batch.next_observation)
         ends = _ends(batch)
         chex.assert_equal_shape([logit, ends])
@@ -94,21 +94,21 @@ class TerminationModel(ModelSettings):
         return self.probability(state, observation) > 0.5
 
     def threshold(self, state: TerminationState) -> Array:
-        """The logit () above which the share of terminal states is the recorded one.
+        """The logit () that separates the recorded share of terminal states from the rest.
 
-        The share is that of the held-out transitions, each class weighted by its recorded rate.
-        The threshold is in the middle between the logits on either side. It is found where it is
-        used, by one prediction of these transitions, so it is that of the final parameters.
+        The share is that of the held-out transitions, each class weighted by its recorded rate. The
+        threshold lies halfway between the logits on either side. It is computed on use, by one
+        prediction of these transitions, so it is that of the final parameters.
         """
         logit = self._logit(state.params, state, state.held_out.next_observation)
         ends = _ends(state.held_out)
         share = jnp.mean(ends)
         rate = jnp.where(ends, state.rate, 1.0 - state.rate)
         weight = rate / jnp.where(ends, share, 1.0 - share) / len(ends)
-        falling = jnp.argsort(-logit)
-        above = jnp.append(0.0, jnp.cumsum(weight[falling]))  # of the first 0, 1, ... of them
+        descending = jnp.argsort(-logit)
+        above = jnp.append(0.0, jnp.cumsum(weight[descending]))  # of the first 0, 1, ... rows
         count = jnp.argmin(jnp.abs(above - state.rate))
-        edges = jnp.concatenate([jnp.array([jnp.inf]), logit[falling], jnp.array([-jnp.inf])])
+        edges = jnp.concatenate([jnp.array([jnp.inf]), logit[descending], jnp.array([-jnp.inf])])
         return (edges[count] + edges[count + 1]) / 2.0
 
     def _logit(self, params: optax.Params, state: TerminationState, observation: Array) -> Array:

@@ -1,10 +1,10 @@
-"""Windows as the channels that are diffused, and back.
+"""Encodes windows as the channels that are diffused, and decodes them.
 
-The channels of each step come in groups: observation (the state, or its change since the state
-before or since the window's first; normalized), action, reward (normalized), and terminal (+1 in
-and after a terminal state, -1 before). The diffused ones are generated. Of the given ones the
-context holds the window's first entry, which the network sees and which every sample begins with.
-A group that is neither is absent.
+The channels of each step come in groups: observation (the state, or its change since the previous
+state or since the window's first; normalized), action, reward (normalized), and terminal (+1 in
+and after a terminal state, -1 before). Diffused groups are generated. For given groups, the context
+holds the entry of the window's first step, which the network sees and with which every sample
+starts. A group that is neither is absent.
 """
 
 import jax
@@ -12,26 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dawm_jax.data.normalizer import NORMALIZERS, Normalizer, side_by_side
+from dawm_jax.data.normalizer import NORMALIZERS, Normalizer, concatenate
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.errors import require, require_choice
 from dawm_jax.types import Array, Context, Rollout, Window
 
 GROUPS = ("observation", "action", "reward", "terminal")  # in the order of their channels
-GIVABLE = ("observation", "action")  # those that a context holds
-# DAWM's (Li et al. 2025). The joint model diffuses the action as well; Decision Diffuser (Ajay et
-# al. 2022) diffuses the observation alone, which is all that it is given.
+GIVABLE = ("observation", "action")  # the groups that a context holds
+# The groups of DAWM (Li et al. 2025). The joint model also diffuses the action; Decision Diffuser
+# (Ajay et al. 2022) diffuses and is given the observation alone.
 DIFFUSED = ("observation", "reward")
 GIVEN = ("observation", "action")
 OBSERVATION_TARGETS = ("absolute", "displacement", "increment")
-FIT_WINDOWS = 200_000
-FIT_NUMBERS = 2**25  # of the windows' observations, held at once
+FIT_WINDOWS = 200_000  # windows to which normalizers are fitted, at most
+FIT_NUMBERS = 2**25  # numbers of their observations held in memory at once
 
 
 class WindowCodec(struct.PyTreeNode):
-    """The normalizers of a world model, and what they make of a window."""
+    """The normalizers of a world model, and the maps between windows and channels."""
 
-    state: Normalizer  # of the current state, an input of the network (observation_dim,)
+    state: Normalizer  # of the current state (observation_dim,), an input of the network
     target: Normalizer  # of the diffused observations: (observation_dim,) or (T, observation_dim)
     reward: Normalizer  # (1,)
     observation_target: str = struct.field(pytree_node=False)
@@ -59,10 +59,10 @@ class WindowCodec(struct.PyTreeNode):
         return max(part.stop for part in self.channels.values())
 
     def encode(self, window: Window) -> tuple[Array, Array]:
-        """The window's channels (B, T, C) and which of them count in the loss, (B, T, C) bool.
+        """The window's channels (B, T, C) and the mask of the loss (B, T, C) bool.
 
-        First entries that are given do not count; nor does the fill after a terminal state, but for
-        the terminal channel.
+        The mask is False for first entries that are given and, except in the terminal channel, for
+        the repeats of a terminal state.
         """
         target = to_target(window.observation, self.observation_target)
         terminal = jnp.where(window.terminal, 1.0, -1.0)[..., None]
@@ -72,19 +72,19 @@ class WindowCodec(struct.PyTreeNode):
             "reward": self.reward.normalize(window.reward[..., None]),
             "terminal": terminal,
         }
-        counts = {
+        masks = {
             "observation": window.observation_mask,
             "action": window.reward_mask,
             "reward": window.reward_mask,
             "terminal": jnp.ones_like(window.terminal),
         }
         for name in self.given:
-            counts[name] = counts[name].at[:, 0].set(False)
-        spread = {k: jnp.broadcast_to(counts[k][..., None], values[k].shape) for k in GROUPS}
-        return self._join(values), self._join(spread)
+            masks[name] = masks[name].at[:, 0].set(False)
+        mask = {k: jnp.broadcast_to(masks[k][..., None], values[k].shape) for k in GROUPS}
+        return self._join(values), self._join(mask)
 
     def pin(self, x: Array, context: Context) -> Array:
-        """`x` (B, T, C) with the given entries in its first step."""
+        """`x` (B, T, C) with the given entries set in its first step."""
         states = jnp.broadcast_to(
             context.observation[:, None], (*x.shape[:2], context.observation.shape[-1])
         )
@@ -104,19 +104,19 @@ class WindowCodec(struct.PyTreeNode):
         return self.width + known
 
     def network_input(self, x: Array, context: Context) -> Array:
-        """`x` with, where it holds changes only, the current state as extra channels."""
+        """`x`, with the current state as extra channels if it holds changes of state."""
         if self.observation_target == "absolute":
             return x
         state = self.state.normalize(context.observation)[:, None]
         return jnp.concatenate([x, jnp.broadcast_to(state, (*x.shape[:2], state.shape[-1]))], -1)
 
     def embedded_action(self, context: Context) -> Array:
-        """The first action (B, action_dim) where the network sees it beside `x`; zeros if not."""
+        """The first action (B, action_dim) if the network sees it beside `x`; otherwise zeros."""
         seen = "action" in self.given and "action" not in self.diffused
         return context.action if seen else jnp.zeros_like(context.action)
 
     def clip(self, x0: Array) -> Array:
-        """`x0` (B, T, C) within the range of the training data."""
+        """`x0` (B, T, C) clipped to the range of the training data."""
 
         def bound(observation: Array, reward: Array, end: float) -> Array:
             edges: dict[str, Array | float] = {
@@ -134,7 +134,7 @@ class WindowCodec(struct.PyTreeNode):
         return jnp.clip(x0, low, high)
 
     def decode(self, x0: Array, context: Context) -> Rollout:
-        """The window that the channels `x0` (B, T, C) stand for."""
+        """The window that the channels `x0` (B, T, C) encode."""
         group = {name: x0[..., part] for name, part in self.channels.items()}
         target = self.target.unnormalize(group["observation"])
         observation = from_target(target, context.observation, self.observation_target)
@@ -154,18 +154,18 @@ class WindowCodec(struct.PyTreeNode):
         )
 
     def _join(self, groups: dict[str, Array]) -> Array:
-        """The diffused ones of the groups (..., size) side by side, in their order."""
+        """The diffused groups (..., size), concatenated in their order."""
         return jnp.concatenate([groups[name] for name in self.channels], axis=-1)
 
 
 def to_target(observation: Array, observation_target: str) -> Array:
-    """The states (B, T, observation_dim), or their changes as `observation_target` says."""
+    """The states (B, T, observation_dim), or their changes, according to `observation_target`."""
     match observation_target:
         case "displacement":
             return observation - observation[:, :1]
         case "increment":
-            before = [observation[:, :1], observation[:, :-1]]
-            return observation - jnp.concatenate(before, axis=1)
+            previous = [observation[:, :1], observation[:, :-1]]
+            return observation - jnp.concatenate(previous, axis=1)
     return observation
 
 
@@ -180,7 +180,7 @@ def from_target(target: Array, first: Array, observation_target: str) -> Array:
 
 
 def check_groups(diffused: tuple[str, ...], given: tuple[str, ...]) -> None:
-    """Raises UserError unless a model of windows can diffuse and be given these groups."""
+    """Raises UserError unless a model of windows supports these groups."""
     for name in diffused:
         require_choice("group in diffused", name, GROUPS)
     for name in given:
@@ -188,7 +188,7 @@ def check_groups(diffused: tuple[str, ...], given: tuple[str, ...]) -> None:
     for setting, names in (("diffused", diffused), ("given", given)):
         require(
             "observation" in names and len(set(names)) == len(names),
-            f"{setting} is {names}; it must hold 'observation', and no group twice",
+            f"{setting} is {names}; it must contain 'observation' and no group twice",
         )
 
 
@@ -200,10 +200,10 @@ def fit_codec(
     diffused: tuple[str, ...] = DIFFUSED,
     given: tuple[str, ...] = GIVEN,
 ) -> WindowCodec:
-    """A codec with statistics of (at most `FIT_WINDOWS` of) the windows.
+    """A codec fitted to the windows, or to `FIT_WINDOWS` random ones if there are more.
 
-    A displacement is normalized at each step of the window by itself: late ones are larger.
-    Every feature is normalized by itself, so only some are cut at once, for the memory they take.
+    Displacements are normalized separately at each step of the window: late ones are larger.
+    Features are normalized separately, so they are cut a few at a time, which limits memory.
     """
     count = len(windows.starts)
     chosen = np.arange(count)
@@ -221,15 +221,15 @@ def fit_codec(
     for first in range(0, windows.episodes.observation.shape[-1], at_once):
         part = _features(windows, slice(first, first + at_once))
         window, target = jax.tree.map(np.asarray, cut(part, jnp.asarray(chosen)))
-        seen = window.observation_mask.copy()  # the last states of episodes among them
+        seen = window.observation_mask.copy()  # includes the last states of episodes
         if observation_target == "increment":
             seen[:, 0] = False  # the first state is given
         states.append(fit(window.context.observation))
         targets.append(fit(target if observation_target == "displacement" else target[seen]))
     rewards = window.reward[window.reward_mask]
     return WindowCodec(
-        state=side_by_side(states),
-        target=side_by_side(targets),
+        state=concatenate(states),
+        target=concatenate(targets),
         reward=NORMALIZERS[reward_normalizer](rewards[:, None]),
         observation_target=observation_target,
         horizon=windows.horizon,

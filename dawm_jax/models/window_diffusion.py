@@ -1,6 +1,6 @@
 """DAWM's world model: diffusion over windows of states and rewards (Li et al. 2025).
 
-Network, guidance and return-to-go conditioning are those of DWM (Ding et al. 2024).
+The network, the guidance and the return-to-go conditioning are those of DWM (Ding et al. 2024).
 """
 
 from dataclasses import dataclass
@@ -55,8 +55,8 @@ class WorldModel(ModelSettings, Diffusion):
     """The settings of a world model and the pure functions they define.
 
     The defaults are small enough for a CPU. They predict the clean change from each state to the
-    next, rather than the noise of states, which fits dynamics in a hundredth of the updates.
-    `diffused` and `given` are groups of `window_codec`.
+    next instead of the noise of states, which fits dynamics in a hundredth of the updates.
+    `diffused` and `given` name groups of channels; see `window_codec`.
 
     Raises:
         UserError: a setting is out of range or names an unknown choice.
@@ -72,16 +72,16 @@ class WorldModel(ModelSettings, Diffusion):
     reward_normalizer: str = "standard"
     width: Width = 32
     multipliers: tuple[Width, ...] = (1, 2, 4)
-    compute_dtype: str = "float32"  # of the network's inside; parameters are float32
+    compute_dtype: str = "float32"  # inside the network; parameters are float32
     ema_decay: Share = 0.99
     ema_every: Count = 10
-    ema_start: CountOrZero = 1_000  # until this step the average is the parameters themselves
+    ema_start: CountOrZero = 1_000  # up to this step, the average equals the parameters
 
     def __post_init__(self) -> None:
         ModelSettings.__post_init__(self)
         Diffusion.__post_init__(self)
         check_groups(self.diffused, self.given)
-        require(bool(self.multipliers), "WorldModel.multipliers is empty; name one for each level")
+        require(bool(self.multipliers), "WorldModel.multipliers is empty; give one for each level")
         require(
             self.ema_every <= self.steps,
             f"WorldModel.ema_every is {self.ema_every}; it must not exceed steps, {self.steps}",
@@ -91,12 +91,12 @@ class WorldModel(ModelSettings, Diffusion):
         halvings = 2 ** (len(self.multipliers) - 1)
         require(
             self.horizon > 1 and self.horizon % halvings == 0,
-            f"WorldModel.horizon is {self.horizon}; {len(self.multipliers)} levels of the network "
-            f"need a multiple of {halvings} above 1",
+            f"WorldModel.horizon is {self.horizon}; with {len(self.multipliers)} levels of the "
+            f"network it must be a multiple of {halvings} above 1",
         )
         require(
             self.width % 8 == 0,
-            f"WorldModel.width is {self.width}; group norm needs a multiple of 8",
+            f"WorldModel.width is {self.width}; it must be a multiple of 8, for group norm",
         )
         require_choice("compute_dtype", self.compute_dtype, COMPUTE_DTYPES)
         require_choice("observation_target", self.observation_target, OBSERVATION_TARGETS)
@@ -104,8 +104,8 @@ class WorldModel(ModelSettings, Diffusion):
         require_choice("reward_normalizer", self.reward_normalizer, NORMALIZERS)
         require(
             self.observation_target == "absolute" or self.observation_normalizer != "quantile",
-            "WorldModel.observation_normalizer 'quantile' is for absolute states; use 'standard' "
-            "or 'minmax' for changes",
+            "WorldModel.observation_normalizer 'quantile' is for observation_target 'absolute'; "
+            f"use 'standard' or 'minmax' for '{self.observation_target}'",
         )
 
     def init(self, key: Array, windows: WindowSet) -> ModelState:
@@ -120,7 +120,7 @@ class WorldModel(ModelSettings, Diffusion):
         )
         inputs = jnp.ones((1, self.horizon, codec.input_width))
         one, seen = jnp.ones(1), jnp.ones(1, bool)
-        params, opt_state = self._untrained(
+        params, opt_state = self._initialize(
             self._network(codec.width), key, inputs, one, one, seen, windows.episodes.action[:1]
         )
         return ModelState(
@@ -149,7 +149,7 @@ class WorldModel(ModelSettings, Diffusion):
         return state, {"loss": loss, "gradient_norm": norm(gradient)}
 
     def loss(self, params: optax.Params, codec: WindowCodec, window: Window, key: Array) -> Array:
-        """The denoising loss of a batch of windows, over the entries that count."""
+        """The denoising loss of a batch of windows, over the entries in the codec's mask."""
         x0, mask = codec.encode(window)
         predict = self._predict(params, codec, window.context)
         return denoising_loss(self, predict, x0, mask, key)
@@ -165,10 +165,10 @@ class WorldModel(ModelSettings, Diffusion):
 
         Args:
             context: B contexts.
-            keys: (B,) one key per window, so that it does not depend on its batch.
+            keys: (B,) one key per window, so that a window does not depend on its batch.
 
         Raises:
-            UserError: the schedule has fewer times than `sampling` visits.
+            UserError: `sampling` visits more times than the schedule has.
         """
         codec = state.codec
         predict = self._predict(state.ema_params, codec, context)
@@ -176,7 +176,7 @@ class WorldModel(ModelSettings, Diffusion):
         return codec.decode(denoise(self, predict, codec.clip, keys, shape, sampling), context)
 
     def _predict(self, params: optax.Params, codec: WindowCodec, context: Context) -> Predict:
-        """The network's output for noised windows, whose given entries are held fixed."""
+        """The network as a function of noised windows, whose given entries are held fixed."""
         network, action = self._network(codec.width), codec.embedded_action(context)
 
         def predict(x: Array, clock: Array, keep: Array) -> Array:

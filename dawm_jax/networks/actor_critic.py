@@ -10,7 +10,7 @@ from dawm_jax.networks.blocks import MLP
 from dawm_jax.networks.initialization import Initialization, LecunNormal
 from dawm_jax.types import Array
 
-LOG_STD_RANGE = (-5.0, 2.0)  # to which Gaussian policies clip it
+LOG_STD_RANGE = (-5.0, 2.0)  # Gaussian policies clip log_std to it
 BOUND = 1.0 - 1e-6  # actions of a SquashedGaussianPolicy are clipped to [-BOUND, BOUND]
 
 
@@ -49,8 +49,8 @@ class SquashedGaussianPolicy(nn.Module):
     """Observation -> mean and log standard deviation of tanh^-1(action), a diagonal normal.
 
     Both (..., action_dim) depend on the observation, as in SAC (Haarnoja et al. 2018); the log
-    standard deviation is clipped to LOG_STD_RANGE. The distribution is for `squashed_sample` and
-    `squashed_log_probability`; its median action is tanh(mean).
+    standard deviation is clipped to LOG_STD_RANGE. See `squashed_sample` and
+    `squashed_log_probability` for the distribution; its median action is tanh(mean).
     """
 
     hidden: Sequence[int]
@@ -68,14 +68,14 @@ class SquashedGaussianPolicy(nn.Module):
 def squashed_sample(mean: Array, log_std: Array, key: Array) -> Array:
     """Actions tanh(u) in [-BOUND, BOUND] of u ~ N(mean, exp(log_std)^2), all (..., action_dim).
 
-    They are clipped because in float32 tanh rounds to 1 from u = 9 on.
+    They are clipped because tanh rounds to 1 in float32 from about u = 9.
     """
     u = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
     return jnp.clip(jnp.tanh(u), -BOUND, BOUND)
 
 
 def squashed_log_probability(mean: Array, log_std: Array, action: Array) -> Array:
-    """Log density of actions tanh(u) of normal u (Haarnoja et al. 2018, appendix C).
+    """Log density of actions tanh(u) for normal u (Haarnoja et al. 2018, appendix C).
 
     log p(a) = sum_i log N(u_i; mean_i, std_i^2) - log(1 - a_i^2) with u = tanh^-1(a).
 
@@ -88,8 +88,8 @@ def squashed_log_probability(mean: Array, log_std: Array, action: Array) -> Arra
         (B,).
     """
     action = jnp.clip(action, -BOUND, BOUND)
-    # log(1 - a) and log(1 + a) are accurate in float32 up to the bounds; log(1 - a^2) is not. They
-    # are not log1p: of two in one sum, jaxlib 0.10.2 computes the first twice on CPUs.
+    # log(1 - a) and log(1 + a) are accurate in float32 up to the bounds; log(1 - a^2) is not.
+    # Not log1p: for two of them in one sum, jaxlib 0.10.2 computes the first twice on CPUs.
     log_above, log_below = jnp.log(1.0 - action), jnp.log(1.0 + action)
     u = 0.5 * (log_below - log_above)
     log_normal = jax.scipy.stats.norm.logpdf(u, mean, jnp.exp(log_std))

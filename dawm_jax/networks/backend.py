@@ -1,13 +1,13 @@
-"""What the networks compute differently on different backends.
+"""How the networks' operations depend on the backend.
 
 XLA compiles convolutions and norms of short windows poorly for CPUs and well for accelerators. On a
-CPU they are written as products of matrices, in ways that depend on shape and were measured there;
-elsewhere they are XLA's own operations. Both are the same function of the same parameters.
+CPU they are written as matrix products, in the form that was measured to be fastest for the shape;
+elsewhere they are XLA's own operations. Both compute the same function of the same parameters.
 """
 
 import jax
 
-NARROW = 512  # numbers of a window, up to which its convolution or means are one product on a CPU
+NARROW = 512  # numbers in the largest window whose convolution or means are one product on a CPU
 
 
 def on_cpu() -> bool:

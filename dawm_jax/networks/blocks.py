@@ -1,4 +1,4 @@
-"""The parts that networks are built from."""
+"""Building blocks of the networks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from dawm_jax.types import Array
 def mish(x: Array) -> Array:
     """x tanh(softplus(x)) (Misra 2019), with one exponential on every backend.
 
-    tanh(log(1 + e)) = n / (n + 2), where n = e (e + 2) and e = exp(x); beyond 20 it is 1.
-    `jax.nn.mish`, of three functions, takes a CPU longer.
+    tanh(log(1 + e)) = n / (n + 2), where n = e (e + 2) and e = exp(x); for x above 20 it is 1.
+    `jax.nn.mish` composes three functions and is slower on CPUs.
     """
     e = jnp.exp(jnp.minimum(x, 20.0))
     n = e * (e + 2.0)
@@ -22,11 +22,11 @@ def mish(x: Array) -> Array:
 
 
 class MLP(nn.Module):
-    """Dense layers of the given widths, an activation between them and dropout after it.
+    """Dense layers of the given widths, with an activation and then dropout between them.
 
     With `layer_norm`, each hidden layer is normalized (Ba et al. 2016) after its activation, as in
     ReBRAC's code (Tarasov et al. 2023).
-    Computed in `dtype`, if that is not the inputs'; parameters are float32.
+    Computed in `dtype` (default: the inputs'); parameters are float32.
     """
 
     widths: Sequence[int]

@@ -1,7 +1,7 @@
-"""Convolutions over the steps of a window: XLA's own, or on a CPU matrix products.
+"""Convolutions over the steps of a window: XLA's own, or matrix products on a CPU.
 
-On a CPU, XLA's own convolution of so few steps is far slower. A network has dozens of them, so that
-the products are jitted by themselves, to be traced once for each shape.
+On a CPU, XLA's own convolution over so few steps is far slower. A network has dozens of them, so
+the products are jitted separately, to be traced only once for each shape.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ def temporal_convolution(
     """A zero-padded 1-D convolution.
 
     Args:
-        x: (B, T, channels).
-        kernel: for each tap (channels, features); T is a multiple of `stride`.
-        stride: steps of the input to a step of the output.
-        left: steps of padding before the first; as many follow as T / `stride` outputs need.
+        x: (B, T, channels); T is a multiple of `stride`.
+        kernel: for each tap (channels, features).
+        stride: input steps per output step.
+        left: steps of padding on the left; on the right, as many as T / `stride` outputs need.
 
     Returns:
         (B, T / stride, features).
@@ -52,7 +52,7 @@ def transposed_convolution(x: Array, kernel: Sequence[Array]) -> Array:
         (B, 2 T, features).
     """
     if backend.on_cpu():
-        # Even outputs see k_3 of the step before and k_1, odd ones k_2 and k_0 of the step after.
+        # Even outputs add k_3 of the previous step and k_1; odd ones, k_2 and k_0 of the next step.
         even = _products(x, kernel[3::-2], stride=1, left=1)
         odd = _products(x, kernel[2::-2], stride=1, left=0)
         return jnp.stack([even, odd], axis=2).reshape(x.shape[0], 2 * x.shape[1], -1)
@@ -68,19 +68,19 @@ def transposed_convolution(x: Array, kernel: Sequence[Array]) -> Array:
 
 @partial(jax.jit, static_argnames=("stride", "left"))
 def _products(x: Array, kernel: Sequence[Array], stride: int, left: int) -> Array:
-    """`temporal_convolution` in the way that is fastest on a CPU for the shape of its windows."""
+    """`temporal_convolution` in the form that is fastest on a CPU for the shape of its windows."""
     _, steps, channels = x.shape
     if steps * channels <= backend.NARROW:
-        return _banded(x, kernel, stride, left)
+        return _banded_product(x, kernel, stride, left)
     few = steps < len(kernel) and steps.bit_count() == 1
-    # In bfloat16 the differences of weights would add rounding errors that other ways have not.
+    # In bfloat16, differences of weights would add rounding errors that other forms do not have.
     if few and stride == 1 and x.dtype == jnp.float32:
-        return _halved(x, _diagonals(kernel, steps, left))
-    return _by_tap(x, kernel, stride, left)
+        return _karatsuba(x, _diagonals(kernel, steps, left))
+    return _tap_products(x, kernel, stride, left)
 
 
-def _banded(x: Array, kernel: Sequence[Array], stride: int, left: int) -> Array:
-    """One product with a matrix, some of it zeros: few operations, each large enough."""
+def _banded_product(x: Array, kernel: Sequence[Array], stride: int, left: int) -> Array:
+    """One product with a banded matrix: zeros cost less than many small operations."""
     batch, steps, _ = x.shape
     zeros = jnp.zeros_like(kernel[0])
 
@@ -93,10 +93,10 @@ def _banded(x: Array, kernel: Sequence[Array], stride: int, left: int) -> Array:
     return (x.reshape(batch, -1) @ matrix).reshape(batch, steps // stride, -1)
 
 
-def _by_tap(x: Array, kernel: Sequence[Array], stride: int, left: int) -> Array:
-    """A product for each tap, without those that fall on padding.
+def _tap_products(x: Array, kernel: Sequence[Array], stride: int, left: int) -> Array:
+    """One product for each tap, over the steps that do not fall on padding.
 
-    Each tap's weights are an array of their own, read where they lie, as copies into a larger one
+    Each tap's weights are a separate array, read in place, because copying them into a larger one
     would take longer than the product.
     """
     batch, steps, channels = x.shape
@@ -119,24 +119,24 @@ def _diagonals(kernel: Sequence[Array], steps: int, left: int) -> list[Array]:
     return [kernel[tap] if 0 <= tap < len(kernel) else jnp.zeros_like(kernel[0]) for tap in taps]
 
 
-def _halved(x: Array, diagonals: Sequence[Array]) -> Array:
+def _karatsuba(x: Array, diagonals: Sequence[Array]) -> Array:
     """y_i = sum_j x_j d_{i - j} of T steps, a power of two, in 3 ** log2(T) products.
 
-    Both halves of the output need both of the input. The weights within either half are the same,
-    so that what they make of the sum of the halves serves both outputs, and each is put right by
-    the other half and the difference of weights (Karatsuba & Ofman 1962): three products of half
-    the size instead of four.
+    Both halves of the output depend on both halves of the input. The weights within either half
+    are the same, so both outputs share their product with the sum of the halves, and each is
+    corrected by the product of the other half with a difference of weights (Karatsuba & Ofman
+    1962): three products of half the size instead of four.
     """
     half = x.shape[1] // 2
     if not half:
         return x @ diagonals[0]
     within = diagonals[half : 3 * half - 1]
 
-    def beyond(across: Sequence[Array]) -> list[Array]:
+    def minus_within(across: Sequence[Array]) -> list[Array]:
         return [other - own for other, own in zip(across, within, strict=True)]
 
     first, last = x[:, :half], x[:, half:]
-    both = _halved(first + last, within)
-    to_first = _halved(last, beyond(diagonals[: 2 * half - 1]))
-    to_last = _halved(first, beyond(diagonals[2 * half :]))
+    both = _karatsuba(first + last, within)
+    to_first = _karatsuba(last, minus_within(diagonals[: 2 * half - 1]))
+    to_last = _karatsuba(first, minus_within(diagonals[2 * half :]))
     return jnp.concatenate([both + to_first, both + to_last], axis=1)

@@ -1,4 +1,4 @@
-"""Group norm, on a CPU fast on narrow windows too."""
+"""Group norm that is fast for narrow windows on a CPU, too."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ EPSILON = 1e-5  # added to a group's variance
 class GroupNorm(nn.Module):
     """Group norm over steps and channels (Wu & He 2018): (B, T, channels), with flax's parameters.
 
-    Computed in float32, given back in `dtype`, if that is not the input's.
+    Computed in float32 and returned in `dtype` (default: the input's).
     """
 
     groups: int
@@ -28,7 +28,7 @@ class GroupNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        normalize = _normalized_on_cpu if backend.on_cpu() else _normalized
+        normalize = _normalize_on_cpu if backend.on_cpu() else _normalize
         y = _group_norm(x, scale, bias, self.groups, normalize)
         return y.astype(self.dtype or x.dtype)
 
@@ -46,20 +46,20 @@ def _means(x: Array) -> Array:
     return x.mean((1, 3), keepdims=True)
 
 
-def _divided(x: Array, means: Callable[[Array], Array]) -> tuple[Array, Array]:
-    """`_normalized` x, and the reciprocal of each group's standard deviation."""
+def _standardize(x: Array, means: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """x normalized in each group, and the reciprocal of each group's standard deviation."""
     y = x - means(x)
     rate = jax.lax.rsqrt(means(y * y) + EPSILON)
     return y * rate, rate
 
 
-def _normalized(x: Array) -> Array:
+def _normalize(x: Array) -> Array:
     """x (B, T, groups, channels of each) with mean 0 and variance 1 in each group."""
-    return _divided(x, _means)[0]
+    return _standardize(x, _means)[0]
 
 
 def _means_on_cpu(x: Array) -> Array:
-    """Of a narrow window a matrix product: sums of a few channels each are not vectorized."""
+    """`_means` as a matrix product for a narrow window: XLA does not vectorize such short sums."""
     batch, steps, groups, size = x.shape
     if steps * groups * size > backend.NARROW:
         return _means(x)
@@ -69,21 +69,21 @@ def _means_on_cpu(x: Array) -> Array:
 
 
 @jax.custom_vjp
-def _normalized_on_cpu(x: Array) -> Array:
-    """`_normalized` with a gradient in fewer passes over the window."""
-    return _divided(x, _means_on_cpu)[0]
+def _normalize_on_cpu(x: Array) -> Array:
+    """`_normalize` with a gradient in fewer passes over the window."""
+    return _standardize(x, _means_on_cpu)[0]
 
 
 def _forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    y, rate = _divided(x, _means_on_cpu)
+    y, rate = _standardize(x, _means_on_cpu)
     return y, (y, rate)
 
 
 def _backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array]:
-    """The gradient without its parts along the group's mean and along `y`."""
+    """The gradient without its components along the group's mean and along `y`."""
     y, rate = residuals
     along = _means_on_cpu(gradient * y)
     return (rate * (gradient - _means_on_cpu(gradient) - y * along),)
 
 
-_normalized_on_cpu.defvjp(_forward, _backward)
+_normalize_on_cpu.defvjp(_forward, _backward)

@@ -1,6 +1,6 @@
 """The temporal U-Net of Diffuser (Janner et al. 2022) and Decision Diffuser (Ajay et al. 2022).
 
-Conditioned, as in DWM (Ding et al. 2024), on the diffusion step, a return-to-go and an action.
+As in DWM (Ding et al. 2024), it is conditioned on the diffusion step, a return-to-go and an action.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from dawm_jax.types import Array
 
 
 def _kernel(module: nn.Module, taps: int, channels: int, features: int) -> tuple[Array, ...]:
-    """The weights of a convolution, an array (channels, features) for each tap.
+    """The weights of a convolution: an array (channels, features) for each tap.
 
-    A CPU reads each tap's weights where they lie; other backends stack them. The pytree is the same
-    on both, so that a state saved on one resumes on the other. All taps are one draw, as a program
-    that initializes takes as long to compile as it has draws.
+    A CPU reads each tap's weights in place; other backends stack them. The pytree is the same on
+    both, so that a state saved on one resumes on the other. All taps come from one draw, because
+    the compile time of an initializer grows with its number of draws.
     """
     draw = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
     shape = (taps, channels, features)
@@ -73,7 +73,7 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolution blocks around an added embedding, and a residual path."""
+    """Two convolution blocks, with an embedding added between them, and a residual path."""
 
     features: int
     taps: int
@@ -96,8 +96,8 @@ class ResidualBlock(nn.Module):
 class TemporalUNet(nn.Module):
     """Maps a noised window to a prediction of the same steps.
 
-    T must be a multiple of 2 ** (len(multipliers) - 1), and every level's width, `width` times its
-    multiplier, one of `groups`.
+    T must be a multiple of 2 ** (len(multipliers) - 1), and the width of each level, `width` times
+    its multiplier, a multiple of `groups`.
     """
 
     features: int
@@ -111,13 +111,13 @@ class TemporalUNet(nn.Module):
     def __call__(
         self, x: Array, step: Array, return_to_go: Array, keep_return: Array, action: Array
     ) -> Array:
-        """Predicts from noised windows.
+        """The prediction for noised windows.
 
         Args:
             x: (B, T, channels).
-            step: (B,) diffusion step.
+            step: (B,) the diffusion step, or the schedule's clock.
             return_to_go: (B,).
-            keep_return: (B,) bool; where False, the return-to-go is not seen.
+            keep_return: (B,) bool; where False, the return-to-go is hidden.
             action: (B, action_dim) action of the window's first step.
 
         Returns:
@@ -125,9 +125,9 @@ class TemporalUNet(nn.Module):
         """
         width = self.width
         clock = MLP((4 * width, width), mish, dtype=self.dtype)(sinusoidal_embedding(step, width))
-        wanted = MLP((width, 4 * width, width), mish, dtype=self.dtype)(return_to_go[:, None])
-        taken = MLP((width, 4 * width, width), mish, dtype=self.dtype)(action)
-        embedding = jnp.concatenate([clock, wanted * keep_return[:, None], taken], axis=-1)
+        target = MLP((width, 4 * width, width), mish, dtype=self.dtype)(return_to_go[:, None])
+        first = MLP((width, 4 * width, width), mish, dtype=self.dtype)(action)
+        embedding = jnp.concatenate([clock, target * keep_return[:, None], first], axis=-1)
 
         def block(x: Array, features: int) -> Array:
             return ResidualBlock(features, self.taps, self.groups, self.dtype)(x, embedding)

@@ -1,7 +1,7 @@
-"""The protocol of a source of synthetic transitions, and the part that rollouts share.
+"""The protocol of a source of synthetic transitions, and a base class for rollouts.
 
 A source is a frozen dataclass of settings with pure functions. It does not depend on a learner, so
-it runs once, and all learners and seeds train on its output.
+it runs once and all learners and seeds train on its output.
 """
 
 from dataclasses import dataclass
@@ -20,33 +20,33 @@ States = dict[str, Any]  # the trained states of a source's models, by name
 
 
 class Source(Protocol):
-    """What every source is. Transitions come in units: windows, rollouts, rows."""
+    """A source of transitions, which come in units: windows, rollouts or rows."""
 
-    version: ClassVar[int]  # raised with every change of its code that changes its transitions
+    version: ClassVar[int]  # incremented when a code change changes its transitions
 
     def models(self) -> dict[str, Model]:
         """The models that the source trains, by stage name, in order."""
 
     def data(self, name: str, dataset: Dataset) -> Data:
-        """What the model `name` is trained on, of the episodes that are not held out."""
+        """The training data of the model `name`, from the episodes that are not held out."""
 
     def units(self, transitions: int) -> int:
-        """How many units give `transitions` transitions; 0 for a source that adds none."""
+        """The units that yield `transitions` transitions; 0 for a source that adds none."""
 
     def inputs(self, dataset: Dataset) -> Any:
-        """What `generate` reads of the data set: a pytree of arrays."""
+        """The part of the data set that `generate` reads, as a pytree of arrays."""
 
     def generate(
         self, states: States, inputs: Any, index: Array, key: Array
     ) -> tuple[Transition, Array]:
-        """The transitions of some units; traced, so all arrays are arguments.
+        """The transitions of a batch of units; traced, so every array is an argument.
 
         Args:
             states: the trained states of `models`.
-            index: (B,) numbers of the units. A unit depends on its number and the key alone.
+            index: (B,) numbers of the units. A unit depends only on its number and the key.
 
         Returns:
-            Transitions whose arrays start with (B, n), and which of them are valid, (B, n) bool.
+            Transitions with arrays (B, n, ...), and whether each is valid, (B, n) bool.
         """
 
 
@@ -69,9 +69,9 @@ class Starts(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class ReturnTarget:
-    """Which return-to-go to condition on, in units of the return scale.
+    """The return-to-go to condition on, in units of the return scale.
 
-    Either `value` itself, for every rollout; or, if that is None, at least
+    Either `value`, for every rollout, or, if `value` is None, at least
     low + stretch * (q - low), where q is the data's `quantile` of the return-to-go and low its
     minimum. A context whose recorded return-to-go is higher keeps it, so quantile 0 conditions on
     the recorded return-to-go.
@@ -135,14 +135,14 @@ def cut_rollouts(
 class RolloutSource:
     """A source whose units are rollouts from recorded states.
 
-    Such a source is also measured on held-out windows, and its rollouts can be chained.
+    Such a source is also evaluated on held-out windows, and its rollouts can be chained.
     """
 
     target = ReturnTarget(quantile=0.0)  # the recorded return-to-go
 
     @property
     def steps(self) -> int:
-        """n, the transitions of a rollout."""
+        """n, the number of transitions in a rollout."""
         raise NotImplementedError
 
     def rollout(
@@ -154,8 +154,8 @@ class RolloutSource:
             keys: (B,) one key per rollout.
 
         Returns:
-            Transitions whose arrays start with (B, n), and which are valid, (B, n) bool: those
-            up to a terminal state.
+            Transitions with arrays (B, n, ...), and whether each is valid, (B, n) bool: True up to
+            a terminal state.
         """
         raise NotImplementedError
 

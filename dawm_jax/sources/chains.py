@@ -21,12 +21,12 @@ def chained_return(
 ) -> Array:
     """The discounted return of episodes chained from rollouts, to compare with their target.
 
-    A rollout continues from the last state and action of the one before, conditioned on what is
-    left of the target. Each adds n - 1 steps, where n is `source.steps`, at least 2.
+    A rollout continues from the last state and action of the previous one, conditioned on the rest
+    of the target. Each adds n - 1 steps, where n is `source.steps`, at least 2.
 
     Args:
         context: B contexts, with their target return-to-go.
-        rollouts: how many to chain; later rewards are left out.
+        rollouts: the number of rollouts to chain; later rewards do not count.
 
     Returns:
         (B,) in units of the return scale.
@@ -41,13 +41,13 @@ def chained_return(
         keys = jax.random.split(key, len(alive))
         step, valid = source.rollout(states, context, keys, discount)
         gained = (step.reward * valid)[:, :steps] @ weight / return_scale
-        following = Context(
+        next_context = Context(
             observation=step.observation[:, steps],
             action=step.action[:, steps],
             return_to_go=(context.return_to_go - gained) / discount**steps,
         )
         total = total + factor * alive * gained
-        return (following, total, factor * discount**steps, alive & valid[:, steps]), None
+        return (next_context, total, factor * discount**steps, alive & valid[:, steps]), None
 
     count = len(context.action)
     start = (context, jnp.zeros(count), jnp.float32(1.0), jnp.ones(count, bool))

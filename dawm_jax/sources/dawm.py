@@ -18,13 +18,13 @@ from dawm_jax.types import Array, Context, Dataset, Transition
 
 @dataclass(frozen=True)
 class DAWM(RolloutSource):
-    """Windows of states and rewards, generated at once; the first action is the recorded one.
+    """Windows of states and rewards, each generated as a whole from a recorded state and action.
 
     Later actions are inferred, unless the world model generates them (`diffused` has 'action').
     Ends are predicted by a termination model, unless the world model generates them ('terminal').
 
     Raises:
-        UserError: a setting is out of range, or more diffusion steps are visited than there are.
+        UserError: a setting is out of range, or sampling visits more times than the schedule has.
     """
 
     version: ClassVar[int] = 2
@@ -34,7 +34,7 @@ class DAWM(RolloutSource):
     termination: TerminationModel = field(default_factory=TerminationModel)
     sampling: Sampling = field(default_factory=Sampling)
     target: ReturnTarget = field(default_factory=ReturnTarget)
-    skip_truncated_tail: CountOrZero = 0  # steps before a time limit at which no window starts
+    skip_truncated_tail: CountOrZero = 0  # last steps of truncated episodes; no window starts there
 
     def __post_init__(self) -> None:
         check_settings(self)

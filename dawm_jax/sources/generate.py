@@ -1,4 +1,4 @@
-"""Generates a source's transitions, chunk by chunk, on all devices."""
+"""Generates the transitions of a source in chunks, on all devices."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ CHUNK = 16_384  # the same on accelerators
 
 @dataclass(frozen=True)
 class Synthesis:
-    """How much to generate.
+    """The amount to generate.
 
-    `chunk` is the number of units in one call, on all devices together, rounded up to a multiple
-    of them (default: `default_chunk`). It does not change the transitions beyond rounding.
+    `chunk` is the number of units in one call on all devices, rounded up to a multiple of their
+    number (default: `default_chunk`). It changes the transitions by rounding errors only.
     """
 
     transitions: Count = 1_000_000
@@ -53,7 +53,7 @@ def synthesize(
     Args:
         states: the trained states of `source.models()`.
         dataset: the recorded data that the source starts from.
-        key: unit number i depends on this key and on i alone, not on the chunk.
+        key: unit i depends only on this key and on i, not on the chunk.
         mesh: the devices that share each chunk, from `device_mesh` (default: one device).
 
     Returns:
@@ -74,13 +74,13 @@ def synthesize_parts(
     start: int = 0,
     mesh: Mesh | None = None,
 ) -> Iterator[tuple[int, Transition]]:
-    """The transitions of `synthesize` from unit number `start` on, a chunk at a time.
+    """The transitions of `synthesize` from unit `start` on, one chunk at a time.
 
     A chunk that does not fit into memory is halved.
 
     Yields:
-        The number of units so far, those before `start` included, and the valid transitions of the
-        last chunk, on the host.
+        The number of units so far, including those before `start`, and the valid transitions of
+        the last chunk, on the host.
     """
     units = source.units(settings.transitions)
     states, inputs, key = place((states, source.inputs(dataset), key), mesh)

@@ -1,7 +1,7 @@
 """Short rollouts of one-step models from recorded states, as in MOPO (Yu et al. 2020).
 
 MOPO trains its policy on rollouts under that policy. A source does not depend on a learner, so
-these are under the policy that recorded the data, cloned.
+these rollouts follow a clone of the policy that recorded the data.
 """
 
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ from dawm_jax.types import Array, Context, Dataset, Transition
 class OneStep(RolloutSource):
     """Rollouts of a few steps, each step drawn from a random elite of an ensemble.
 
-    Every action is drawn from the cloned policy, the first one too: of a context only the
-    observation is used, neither its action nor its return-to-go.
+    Every action, including the first, is drawn from the cloned policy: a rollout uses the
+    observation of its context, but neither its action nor its return-to-go.
 
-    A rollout's rewards are lowered by `penalty` times the largest norm among the elites of their
-    standard deviations, in the data's units (`DynamicsEnsemble.sample`); 0 leaves them as they
-    are. The defaults of both settings are those that MOPO's code has for most data sets of D4RL,
-    and for Hopper and HalfCheetah medium-replay: 5 steps, penalty 1.
+    A rollout's rewards are lowered by `penalty` times the largest norm, over the elites, of their
+    standard deviation, in the data's units (`DynamicsEnsemble.sample`); 0 leaves them unchanged.
+    The defaults, 5 steps and penalty 1, are those of MOPO's code for most D4RL data sets, and for
+    Hopper and HalfCheetah medium-replay.
 
     Raises:
         UserError: a setting is out of range.
@@ -73,20 +73,21 @@ class OneStep(RolloutSource):
     ) -> tuple[Transition, Array]:
         """A rollout from each context's observation; see `RolloutSource.rollout`.
 
-        The next action of a rollout's last transition is drawn too, so that it is known everywhere
-        but in a terminal state.
+        The next action of a rollout's last transition is drawn, too, so that it is known except
+        in a terminal state.
         """
         elites, behavior = self.dynamics.elite(states["dynamics"]), states["behavior"]
 
         def one_step(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], Steps]:
             observation, action = carry
             step_key, action_key = jax.random.split(key)
-            following, reward, deviation = self.dynamics.sample(
+            next_observation, reward, deviation = self.dynamics.sample(
                 elites, observation, action, step_key
             )
-            next_action = self.behavior.sample(behavior, following, action_key)
+            next_action = self.behavior.sample(behavior, next_observation, action_key)
             reward = reward - self.penalty * deviation
-            return (following, next_action), (action, reward, following, next_action)
+            predicted = (action, reward, next_observation, next_action)
+            return (next_observation, next_action), predicted
 
         def one_rollout(observation: Array, key: Array) -> Steps:
             action_key, steps_key = jax.random.split(key)
@@ -99,4 +100,4 @@ class OneStep(RolloutSource):
         return cut_rollouts(observation, action, reward, next_action, terminal, discount)
 
 
-Steps = tuple[Array, Array, Array, Array]  # of a rollout: the fields that are predicted
+Steps = tuple[Array, Array, Array, Array]  # the predicted fields of a rollout

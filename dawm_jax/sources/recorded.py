@@ -29,4 +29,4 @@ class Recorded:
     def generate(
         self, states: States, inputs: Any, index: Array, key: Array
     ) -> tuple[Transition, Array]:
-        raise NotImplementedError("a source of 0 units generates nothing")
+        raise NotImplementedError("the source of recorded data generates no transitions")

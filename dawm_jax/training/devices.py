@@ -18,8 +18,8 @@ SEED, DATA = "seed", "data"
 def device_mesh(seeds: int = 1) -> Mesh | None:
     """A mesh of all devices of all processes; None for a single device.
 
-    The seed axis is as long as evenly divides `seeds`, the data axis takes the rest: 4 seeds on 8
-    devices are split over 4 of them, and each seed's batch over 2; 3 seeds are replicated, and the
+    The seed axis is the longest that evenly divides `seeds`, and the data axis takes the rest: on 8
+    devices, 4 seeds are split over 4 and each seed's batch over 2; 3 seeds are replicated and the
     batch is split over 8.
     """
     devices = jax.device_count()
@@ -38,7 +38,7 @@ def place(tree: Any, mesh: Mesh | None, split: Split = Split()) -> Any:  # noqa:
     if mesh is None:
         return tree
     sharding = NamedSharding(mesh, split)
-    if mesh.is_multi_process:  # device_put rejects keys there, and compares the data of all
+    if mesh.is_multi_process:  # device_put rejects keys there, and compares all data
         return jax.jit(_same, out_shardings=sharding)(tree)
     return jax.device_put(tree, sharding)
 

@@ -1,4 +1,4 @@
-"""Data too large for the device: rows of the next compiled call are fetched during this one.
+"""Data too large for the device: a call's rows are fetched during the previous compiled call.
 
 The row numbers are drawn on the device from the keys that the call itself uses; a thread gathers
 the rows on the host and passes them to the call.
@@ -18,7 +18,7 @@ import numpy as np
 from dawm_jax.training.devices import SEED, Mesh, NamedSharding, Split, place
 from dawm_jax.types import Array
 
-Call = tuple[int, int]  # its first update, and the one after its last
+Call = tuple[int, int]  # the first update, and the one after the last
 
 
 @runtime_checkable
@@ -26,34 +26,34 @@ class Streamed(Protocol):
     """Data to draw batches from, part of which stays on the host."""
 
     def index(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """The rows of that part in a batch of leading dimensions `shape`."""
+        """The row numbers of that part of a batch of leading dimensions `shape`."""
 
     def fetch(self, index: np.ndarray) -> Any:
-        """Those rows, in arrays whose leading dimensions are those of `index`."""
+        """The rows at `index`, in arrays with the leading dimensions of `index`."""
 
-    def rows_at_once(self) -> int:
+    def max_rows(self) -> int:
         """The largest number of rows for one call."""
 
     def sample(self, key: Array, shape: tuple[int, ...], fetched: Any) -> Any:
-        """The batch, given the rows that `index` names."""
+        """The batch, given its host rows from `fetch`."""
 
 
 def step_keys(key: Array, step: Array) -> tuple[Array, Array]:
-    """The keys of a step's batch and of its updates."""
+    """The keys of the batch and of the updates of a step."""
     batch_key, update_key = jax.random.split(jax.random.fold_in(key, step))
     return batch_key, update_key
 
 
-def calls(start: int, steps: int, chunk: int, unit: int, most: int | None) -> Iterator[Call]:
+def calls(start: int, steps: int, chunk: int, unit: int, max_batches: int | None) -> Iterator[Call]:
     """The compiled calls from update `start` to `steps`; none crosses the end of a chunk.
 
-    The rest of a chunk is one call, or the fewest calls of nearly equal length with at most `most`
-    batches each, `unit` updates per batch.
+    The rest of a chunk is one call or, given `max_batches` per call, the fewest calls of nearly
+    equal length, with `unit` updates per batch.
     """
     while start < steps:
         end = start - start % chunk + chunk
         batches = (end - start) // unit
-        parts = max(1, -(-batches // most)) if most else 1
+        parts = max(1, -(-batches // max_batches)) if max_batches else 1
         begins = [start + unit * (batches * part // parts) for part in range(parts)]
         yield from pairwise([*begins, end])
         start = end
@@ -66,22 +66,22 @@ class Feed:
     data: Streamed
     batch_shape: tuple[int, ...]
     unit: int  # updates per batch
-    key: Array  # one, or one per seed
+    key: Array  # one key, or one per seed
     seeds: bool  # whether the key has a seed axis
     mesh: Mesh | None
 
     @property
-    def most(self) -> int:
+    def max_batches(self) -> int:
         """The largest number of batches, each of all seeds, in one call."""
         one = jax.eval_shape(self._indices, self.key, jnp.zeros(1, jnp.int32))
-        return max(1, self.data.rows_at_once() // max(1, one.size))
+        return max(1, self.data.max_rows() // max(1, one.size))
 
     def ahead(self, calls: Iterator[Call]) -> Iterator[tuple[Call, Any]]:
         """The calls and their rows; the next rows are gathered while a call runs."""
         with ThreadPoolExecutor(1) as thread:
 
             def gather(call: Call) -> tuple[Call, Future[Any]]:
-                # Drawn before the previous call is dispatched, as the device works in order.
+                # Drawn before the previous call is dispatched: devices run programs in order.
                 return call, thread.submit(self._gather, self._draw(call))
 
             gathered: Iterator[Any] = chain(map(gather, calls), [None])

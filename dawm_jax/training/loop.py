@@ -29,9 +29,9 @@ Metrics = dict[str, Array]
 
 
 class Component(Protocol):
-    """What can be trained: a model or a learner; settings, with pure functions over a state."""
+    """A trainable model or learner: settings, with pure functions of a state."""
 
-    version: ClassVar[int]  # raised with every change of its code that changes its results
+    version: ClassVar[int]  # incremented when a code change changes its results
 
     @property
     def steps(self) -> int:
@@ -67,9 +67,9 @@ Chunk = Callable[..., tuple[Any, Metrics]]  # see `train_chunk`
 
 
 def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) -> Chunk:
-    """A function for the updates `start` .. `start + updates` in one scan.
+    """A function that runs the updates `start` .. `start + updates` in one scan.
 
-    The randomness of an update depends on the key and the number of the update alone, so the
+    The randomness of an update depends only on the key and the number of the update, so the
     result does not depend on the length of chunks or on interruptions. Each batch is split over
     the data axis of `mesh`.
 
@@ -81,14 +81,14 @@ def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) ->
     split = Split(*[None] * (len(component.batch_shape) - 1), DATA)
     require(
         steps * component.updates_per_step == updates > 0,
-        f"a chunk of {updates} updates is not a positive multiple of {component.updates_per_step}",
+        f"chunk is {updates}; it must be a positive multiple of {component.updates_per_step}",
     )
 
     def chunk(
         state: State, data: Data, key: Array, start: Array, *fetched: Any
     ) -> tuple[State, Metrics]:
-        def one_step(state: State, this: tuple[Array, ...]) -> tuple[State, Metrics]:
-            batch_key, update_key, *rows = this
+        def one_step(state: State, inputs: tuple[Array, ...]) -> tuple[State, Metrics]:
+            batch_key, update_key, *rows = inputs
             batch = data.sample(batch_key, component.batch_shape, *rows)
             return component.update(state, constrain(batch, mesh, split), update_key)
 
@@ -102,49 +102,49 @@ def train_chunk(component: Component, updates: int, mesh: Mesh | None = None) ->
 def over_seeds(chunk: Chunk, mesh: Mesh | None = None) -> Chunk:
     """`chunk` with a leading seed axis of the state, the key and the metrics.
 
-    In fetched rows the seed axis is the second, after the steps. Seeds on one accelerator are
-    updated together; on a CPU core one after the other, because one seed's parameters and moments
-    stay in its cache and those of several do not.
+    In fetched rows the seed axis is the second, after the steps. An accelerator updates its seeds
+    together; a CPU updates one after the other, because the parameters and moments of one seed fit
+    into its cache and those of several do not.
     """
-    every = jax.lax.map if jax.default_backend() == "cpu" else _vmapped
+    map_seeds = jax.lax.map if jax.default_backend() == "cpu" else _vmap
 
     def all_seeds(
         state: State, data: Data, key: Array, start: Array, *fetched: Any
     ) -> tuple[State, Metrics]:
-        def one_seed(own: tuple[Any, ...]) -> tuple[State, Metrics]:
-            state, key, *rows = own
+        def one_seed(inputs: tuple[Any, ...]) -> tuple[State, Metrics]:
+            state, key, *rows = inputs
             return chunk(state, data, key, start, *rows)
 
         rows = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), fetched)
-        return every(one_seed, (state, key, *rows))
+        return map_seeds(one_seed, (state, key, *rows))
 
     if mesh is None:
         return all_seeds
 
     def on_mesh(state: State, data: Data, key: Array, start: Array, *fetched: Any) -> Any:
-        own = (Split(SEED), Split(), Split(SEED), Split(), *(Split(None, SEED) for _ in fetched))
+        splits = (Split(SEED), Split(), Split(SEED), Split(), *(Split(None, SEED) for _ in fetched))
         return jax.shard_map(
-            all_seeds, mesh=mesh, in_specs=own, out_specs=Split(SEED), axis_names={SEED}
+            all_seeds, mesh=mesh, in_specs=splits, out_specs=Split(SEED), axis_names={SEED}
         )(state, data, key, start, *fetched)
 
     return on_mesh
 
 
-def _vmapped(function: Callable[[Any], Any], seeds: Any) -> Any:
+def _vmap(function: Callable[[Any], Any], seeds: Any) -> Any:
     return jax.vmap(function)(seeds)
 
 
 def compiled_loop(chunk: Chunk, **outputs: Any) -> Wrapped:
-    """`chunk` under `jax.jit`, its state donated, with `outputs` passed on."""
+    """`chunk` under `jax.jit`, with its state donated and `outputs` as further options."""
     return jax.jit(chunk, donate_argnums=0, compiler_options=_options(), **outputs)
 
 
 @cache
 def _options() -> dict[str, bool]:
-    """Lets XLA copy fewer of the parameters that a loop updates, on CPUs that support it."""
+    """Makes XLA copy fewer of the parameters that a loop updates, on CPUs that support it."""
     option = {"xla_cpu_copy_insertion_use_region_analysis": True}
     if jax.default_backend() == "cpu":
-        with suppress(jax.errors.JaxRuntimeError):  # a version without the option
+        with suppress(jax.errors.JaxRuntimeError):  # this version lacks the option
             jax.jit(lambda: 0, compiler_options=option)()
             return option
     return {}
@@ -178,10 +178,10 @@ def train(
     """Trains from update `start` to `component.steps`.
 
     Args:
-        state: the state after `start` updates; it stays valid.
-        data: what batches are drawn from. `Streamed` data give bit-identical results.
+        state: the state after `start` updates; it is not donated.
+        data: the data to draw batches from. `Streamed` data give bit-identical results.
         key: one key, or one per seed with `seeds`.
-        chunk: updates per compiled call, a divisor of `component.steps` (default: all of them).
+        chunk: updates per compiled call, a divisor of `component.steps` (default: all).
             A start within a chunk makes the first call shorter.
         seeds: whether state and key have a leading seed axis.
         mesh: the devices to train on, from `device_mesh` (default: one device).
@@ -192,21 +192,21 @@ def train(
         state is split over its seed axis, and every device has the metrics.
 
     Raises:
-        UserError: updates, chunk, start or seeds do not divide as they must.
+        UserError: the chunk, the start or the seeds do not divide evenly.
         NonFiniteError: a metric or a part of the state is not finite.
     """
     steps, unit = component.steps, component.updates_per_step
     length = steps if chunk is None else chunk
     require(
         length > 0 and steps % length == 0 and start % unit == 0,
-        f"{steps} updates from update {start} on cannot be divided into chunks of {length}, "
-        f"{unit} at a time",
+        f"chunk is {length} and start {start}; chunk must divide the {steps} updates, and start "
+        f"must be a multiple of updates_per_step, {unit}",
     )
     if mesh and seeds:
         require(
             len(key) % mesh.shape[SEED] == 0,
             f"{len(key)} seeds cannot be split evenly over the {mesh.shape[SEED]} devices of the "
-            f"mesh's seed axis: make the mesh with device_mesh({len(key)})",
+            f"mesh's seed axis: build the mesh with device_mesh({len(key)})",
         )
     split = Split(SEED) if seeds else Split()
     key = place(key, mesh, split)
@@ -223,10 +223,10 @@ def train(
     feed = None
     if isinstance(data, Streamed):
         feed = Feed(data, component.batch_shape, unit, key, seeds, mesh)
-    state = _copy(place(state, mesh, split))  # the caller's own is not donated
+    state = _copy(place(state, mesh, split))  # the caller's is not donated
     begin = start
     parts: list[Metrics] = []  # metrics of the chunk's calls
-    pending = calls(start, steps, length, unit, feed.most if feed else None)
+    pending = calls(start, steps, length, unit, feed.max_batches if feed else None)
     for (first, end), *fetched in feed.ahead(pending) if feed else ((call,) for call in pending):
         state, metrics = compiled(end - first)(state, data, key, jnp.int32(first), *fetched)
         parts.append(metrics)
@@ -235,7 +235,7 @@ def train(
         means = _means(parts)
         if not (all_finite(state) and all_finite(means)):
             name = type(component).__name__
-            raise nonfinite_error(name, state, _joined(parts), begin, end, seeds)
+            raise nonfinite_error(name, state, _concatenate(parts), begin, end, seeds)
         yield end, state, means
         begin, parts = end, []
 
@@ -245,14 +245,14 @@ def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
-def _joined(parts: list[Metrics]) -> Metrics:
+def _concatenate(parts: list[Metrics]) -> Metrics:
     """The metrics of consecutive calls, along their last axis, the steps."""
     return jax.tree.map(lambda *steps: jnp.concatenate(steps, axis=-1), *parts)
 
 
 def _means(parts: list[Metrics]) -> Metrics:
-    """Means over the steps of consecutive calls, independent of where they are cut."""
-    return _mean(_joined(parts))
+    """Means over the steps of consecutive calls, independent of how they are cut."""
+    return _mean(_concatenate(parts))
 
 
 @jax.jit

@@ -15,7 +15,7 @@ ADVICE = "Lower the learning rate, or look for extreme values in the data."
 def nonfinite_error(
     name: str, state: Any, metrics: dict[str, Array], begin: int, end: int, seeds: bool
 ) -> NonFiniteError:
-    """The error for the updates `begin` .. `end`, after which something is not finite.
+    """The error for the updates `begin` .. `end`, which gave a value that is not finite.
 
     Args:
         name: the component being trained.

@@ -23,7 +23,7 @@ def gradient_step(
     """One update of `params` on loss(params, *inputs).
 
     Returns:
-        The new parameters and optimizer state, the loss (with what came with it), the gradient.
+        The new parameters and optimizer state, the loss (with its auxiliary output), the gradient.
     """
     value, gradient = jax.value_and_grad(loss, has_aux=has_aux)(params, *inputs)
     updates, opt_state = optimizer.update(gradient, opt_state, params)
@@ -34,7 +34,7 @@ def gradient_step(
 class ModelSettings:
     """Settings of a model's training: Adam with a cosine decay of the learning rate.
 
-    Equal learning rates keep it constant.
+    If both learning rates are equal, the rate is constant.
 
     Raises:
         UserError: a setting is out of range.
@@ -60,12 +60,12 @@ class ModelSettings:
         alpha = self.final_learning_rate / self.learning_rate
         return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps, alpha))
 
-    def _untrained(
+    def _initialize(
         self, network: nn.Module, key: Array, *inputs: Array
     ) -> tuple[optax.Params, optax.OptState]:
         """Initial parameters for inputs of these shapes, and the optimizer's state.
 
-        One compiled program: run op by op, a deep network takes seconds to initialize.
+        This is one compiled program: op by op, a deep network takes seconds to initialize.
         """
 
         @jax.jit

@@ -41,7 +41,7 @@ def join(parts: list[Path], path: Path) -> dict[str, float]:
     with files.atomic(path) as partial_file, partial_file.open("wb") as file:
         npz_columns.write(file, whole, partial(_blocks, parts))
     files.seal(path)
-    joined = npz_columns.mapped(path)
+    joined = npz_columns.memory_map(path)
     return {
         "transitions": rows,
         "terminal_share": (rows - np.count_nonzero(joined["discount"])) / rows,
@@ -51,7 +51,7 @@ def join(parts: list[Path], path: Path) -> dict[str, float]:
 
 def opened(path: Path, dataset: Dataset, memory: int) -> Transition | StoredTransitions:
     """The transitions of a joined file, on the device if they take at most `memory` bytes."""
-    columns = npz_columns.mapped(path)
+    columns = npz_columns.memory_map(path)
     if sum(column.nbytes for column in columns.values()) > memory:
         return StoredTransitions(columns, dataset.scale_action, memory // SHARE)
     fields = {}

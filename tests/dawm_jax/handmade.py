@@ -61,7 +61,7 @@ def random_episode(
     observation_dim: int = 3,
     action_dim: int = 2,
 ) -> Episode:
-    """An episode of noise, whose actions are in [-1, 1]."""
+    """An episode of noise with actions in [-1, 1]."""
     return (
         rng.normal(size=(steps + 1, observation_dim)),
         rng.uniform(-1.0, 1.0, size=(steps, action_dim)),
@@ -78,7 +78,7 @@ def make_transitions(
     next_observation: np.ndarray,
     recorded: bool = True,
 ) -> Transition:
-    """Transitions of N rows whose next action is not known."""
+    """N transitions with unknown next actions."""
     count = len(reward)
     arrays = (observation, action, reward, discount, next_observation, np.zeros_like(action))
     rows = [jnp.asarray(array, jnp.float32) for array in arrays]

@@ -19,7 +19,7 @@ def expected_outcome(observation, action):
 
 
 def linear_motion(count, seed=0):
-    """`count` transitions of random states and actions, none of them terminal."""
+    """`count` transitions of random states and actions, without terminal states."""
     rng = np.random.default_rng(seed)
     observation = rng.normal(size=(count, 3)) * [1.0, 10.0, 0.1] + [0.0, 5.0, 0.0]
     action = rng.uniform(-1.0, 1.0, size=(count, 2))

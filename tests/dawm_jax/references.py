@@ -1,4 +1,4 @@
-"""Networks in numpy float64, beside which the code under test is checked."""
+"""Networks in float64 numpy, to compare with the code under test."""
 
 from collections.abc import Callable
 from typing import Any

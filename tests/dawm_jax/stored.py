@@ -1,4 +1,4 @@
-"""Data sets as Minari stores them, made of noise."""
+"""Data sets of noise, as Minari stores them."""
 
 import warnings
 from typing import Any

@@ -57,7 +57,7 @@ def test_values_are_held_to_type_and_range(hint, good, bad):
         (bool, "a" * 1000, "x is 'aaaaaaaaaaaa...aaaaaaaaaaaaa'; it must be True or False"),
     ],
 )  # fmt: skip
-def test_a_message_says_what_was_given_and_what_is_expected(hint, value, message):
+def test_a_message_states_the_given_value_and_what_is_expected(hint, value, message):
     with pytest.raises(UserError) as caught:
         check_value("x", value, hint)
     assert str(caught.value) == message
@@ -95,6 +95,6 @@ def test_sampling_takes_no_nonsense(name, value):
         ({"ema_decay": 2.0}, "ema_decay is 2.0"),
     ],
 )
-def test_a_world_model_of_impossible_settings_is_refused(settings, message):
+def test_a_world_model_with_impossible_settings_is_rejected(settings, message):
     with pytest.raises(UserError, match=f"^WorldModel.{message}"):
         WorldModel(**settings)

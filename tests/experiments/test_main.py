@@ -33,7 +33,7 @@ def test_a_mistake_is_a_short_message(flags, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_device_that_is_not_there_is_one_message():
+def test_a_missing_device_is_one_message():
     flags = ["--config=experiments/configs/quickstart.py"]
     done = launch("experiments.main", *flags, JAX_PLATFORMS="abacus")
     assert done.returncode != 0

@@ -110,7 +110,7 @@ def test_the_folder_holds_pictures_events_and_the_synthetic_data(finished):
             assert set(np.unique(stored["discount"])) <= {0.0, np.float32(0.99)}
 
 
-def test_a_finished_run_is_found_again(finished, monkeypatch, capsys):
+def test_a_finished_run_is_reused(finished, monkeypatch, capsys):
     config, workdir, results = finished
 
     def no_training(*args, **kwargs):
@@ -144,7 +144,7 @@ def test_every_stage_of_a_finished_run_is_traced(finished, tmp_path):
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
-    """Every training stage is broken off after an update that no checkpoint holds."""
+    """Every training stage is interrupted after an update that no checkpoint holds."""
     config, _, results = finished
     config = config.copy_and_resolve_references()
     config.sources = ("dawm",)
@@ -329,9 +329,7 @@ def test_the_machine_is_checked_before_data_are_recorded(config, tmp_path, monke
         pipeline.run(config, tmp_path / "new")
 
 
-def test_a_data_set_of_shorter_episodes_than_a_window_is_told_before_training(
-    config, tmp_path, monkeypatch
-):
+def test_episodes_shorter_than_a_window_are_reported_before_training(config, tmp_path, monkeypatch):
     load_with(monkeypatch, terminated=np.array([False]), lengths=np.array([2]))
     config.held_out = 0.0
     config.sources = ("dawm",)

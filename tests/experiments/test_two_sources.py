@@ -86,7 +86,7 @@ def test_learners_are_trained_on_each(both, finished):
     assert scores["td3bc", "dawm"] != scores["td3bc", "other"]
 
 
-def test_all_of_it_is_found_again(both, monkeypatch):
+def test_a_second_run_reuses_all_stages(both, monkeypatch):
     config, folder, results = both
     monkeypatch.setattr(training, "train", lambda *args, **kwargs: pytest.fail("trained again"))
     assert without_timings(pipeline.run(config, folder)) == without_timings(results)

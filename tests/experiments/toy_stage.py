@@ -58,7 +58,7 @@ def start(
 
 
 def files_of(workdir: Path) -> StageFiles:
-    """The files of the stage, whether or not it has begun."""
+    """The files of the stage, whether or not it has started."""
     return StageFiles(workdir / "stages" / f"walk-{STAGE.fingerprint}")
 
 

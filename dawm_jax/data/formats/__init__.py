@@ -1,1 +1,1 @@
-"""Readers of data sets, one module for each format."""
+"""Readers of data sets, one module per format."""

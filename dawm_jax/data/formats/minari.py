@@ -1,4 +1,4 @@
-"""Loads Minari data sets, validated, onto the device."""
+"""Loads and validates Minari data sets, and packs them onto the device."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -27,7 +27,7 @@ def load(
 ) -> Dataset:
     """Loads one Minari data set, or several as one.
 
-    Checked columns are cached in the folder of each data set, so that it loads fast the next time.
+    Checked columns are cached in the folder of each data set, so that the next load is fast.
 
     Args:
         dataset_id: a Minari id, or several joined by "+".
@@ -49,14 +49,14 @@ def load(
         if (observation_space.shape, action_space) != (spaces[0][0].shape, spaces[0][1]):
             raise DatasetError(
                 f"'{part.id}' has observations {_brief(observation_space)} and actions "
-                f"{_brief(action_space)}, the first data set of '{dataset_id}' "
+                f"{_brief(action_space)}, but the first data set of '{dataset_id}' has "
                 f"{_brief(spaces[0][0])} and {_brief(spaces[0][1])}. "
                 "Combine only data sets of one robot."
             )
     environments = {part.env_spec.id: part.env_spec for part in parts if part.env_spec}
     if len(environments) > 1:
         raise DatasetError(
-            f"'{dataset_id}' combines data of {', '.join(environments)}. "
+            f"'{dataset_id}' combines data sets of {', '.join(environments)}. "
             "Combine only data sets of one robot."
         )
     columns = join([_columns(part) for part in parts])
@@ -80,7 +80,8 @@ def _check_space(dataset_id: str, role: str, space: Space[Any]) -> None:
         )
     if 0 in space.shape:
         raise DatasetError(
-            f"'{dataset_id}' has {role} space {_brief(space)}, which contains no numbers."
+            f"'{dataset_id}' has {role} space {_brief(space)}, which contains no numbers. "
+            "Use a data set of non-empty observations and actions."
         )
 
 
@@ -107,8 +108,8 @@ def _reference_scores(
     if low is not None and high is not None:
         if not -LARGEST < low < high < LARGEST:
             raise DatasetError(
-                f"reference scores are {low} and {high}: correct ref_min_score and ref_max_score "
-                "in the metadata of the data set."
+                f"reference scores are {low} and {high}; they must be finite and ascend: correct "
+                "ref_min_score and ref_max_score in the metadata of the data set."
             )
         return float(low), float(high)
     return REFERENCE_SCORES.get(robot_of(environment.id)) if environment else None

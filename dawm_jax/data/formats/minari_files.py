@@ -17,7 +17,7 @@ from dawm_jax.errors import DatasetError
 
 
 def folder_of(dataset_id: str) -> Path:
-    """The folder of the data set with that id, which need not exist.
+    """The folder of the data set `dataset_id`; it need not exist.
 
     Raises:
         DatasetError: the root folder of data sets does not exist and cannot be created.
@@ -26,15 +26,16 @@ def folder_of(dataset_id: str) -> Path:
         return get_dataset_path(dataset_id)
     except OSError as error:
         raise DatasetError(
-            f"the folder of data sets cannot be created: {error}. Change MINARI_DATASETS_PATH"
+            f"the root folder of data sets cannot be created: {error}. "
+            "Change MINARI_DATASETS_PATH to a writable folder."
         ) from error
 
 
 def open_data_set(dataset_id: str, download: bool) -> minari.MinariDataset:
-    """The data set with that id, local or downloaded; its episodes are not read yet.
+    """The data set `dataset_id`, local or downloaded; its episodes are not read yet.
 
     Raises:
-        DatasetError: it does not exist, or its files are damaged.
+        DatasetError: the data set does not exist, or its files are damaged.
     """
     folder_of(dataset_id)
     try:
@@ -43,31 +44,31 @@ def open_data_set(dataset_id: str, download: bool) -> minari.MinariDataset:
         missing = f"No data set '{dataset_id}' on this machine"
     except Exception as error:  # the error depends on where the file is damaged
         raise _damaged(dataset_id, error) from error
-    with warnings.catch_warnings(action="ignore"):  # about damaged ones, which are not needed
+    with warnings.catch_warnings(action="ignore"):  # about other, damaged data sets
         known = sorted(minari.list_local_datasets())
     near = difflib.get_close_matches(dataset_id, known, n=3, cutoff=0.3) or known[:3]
-    there = f"Similar local ids: {', '.join(near) or 'none'}."
+    hint = f"Similar local ids: {', '.join(near) or 'none'}."
     try:
         parse_dataset_id(dataset_id)
     except (TypeError, ValueError):  # TypeError without a version
         raise DatasetError(
-            f"{missing}. {there} An id is a name and a version, as in mujoco/hopper/medium-v0."
+            f"{missing}. {hint} An id is a name and a version, as in mujoco/hopper/medium-v0."
         ) from None
     if dataset_id.startswith("local/"):
         raise DatasetError(
-            f"{missing}. {there} Data sets in local/ cannot be downloaded: record it with "
+            f"{missing}. {hint} Data sets in local/ cannot be downloaded: record it with "
             "experiments.collect, or use another id."
         )
     if not download:
         raise DatasetError(
-            f"{missing}. {there} Allow the download (download=true), or record a data set with "
+            f"{missing}. {hint} Allow the download (download=true), or record a data set with "
             "experiments.collect."
         )
     try:
         return minari.load_dataset(dataset_id, download=True)
     except Exception as error:
         raise DatasetError(
-            f"{missing}, and the download failed: {_first_line(error)}. {there} Check the id and "
+            f"{missing}, and the download failed: {_first_line(error)}. {hint} Check the id and "
             "the network, or record a data set with experiments.collect."
         ) from error
 
@@ -84,10 +85,10 @@ def _first_line(error: Exception) -> str:
 
 
 def read_episodes(dataset: minari.MinariDataset) -> Generator[Fields, None, None]:
-    """Its episodes, one by one; the file stays open until the generator ends or is closed.
+    """The episodes, one by one; the file stays open until the generator ends or is closed.
 
     Raises:
-        DatasetError: its files are damaged, which Minari notices only here.
+        DatasetError: the files are damaged, which Minari detects only when it reads them.
     """
     try:
         if dataset.storage.metadata.get("data_format") == "hdf5":
@@ -96,15 +97,15 @@ def read_episodes(dataset: minari.MinariDataset) -> Generator[Fields, None, None
         else:
             for episode in dataset.iterate_episodes():
                 yield {field: np.asarray(getattr(episode, field)) for field in FIELDS}
-    except Exception as error:  # as above
+    except Exception as error:  # the error depends on where the file is damaged
         raise _damaged(dataset.id, error) from error
 
 
 def _read_hdf5(path: Path, numbers: Iterable[int]) -> Iterator[Fields]:
-    """The episodes with those numbers from a file in the layout of Minari's Dataset Standards.
+    """The episodes `numbers` from a file in the layout of Minari's Dataset Standards.
 
-    Minari itself takes three times as long, and longer with infos, which are not needed here: most
-    of the time goes into opening small fields. So this uses h5py's low-level interface, and
+    Minari's reader takes three times as long, and longer with infos, which are not needed here.
+    Most of the time is spent opening small fields, so this one uses h5py's low-level interface and
     creates a numpy type only where it differs from that of the previous episode.
     """
     types: dict[str, tuple[h5t.TypeID, np.dtype, h5t.TypeID]] = {}

@@ -39,7 +39,7 @@ def finite(tree) -> bool:
 
 @many
 @given(drawn(any_ends, st.sampled_from([(1, 1), (3, 2), (11, 3)])))
-def test_loaded_data_are_the_recorded_data(data):
+def test_loaded_data_equal_the_recorded_data(data):
     dataset = data.load()
     episodes = jax.tree.map(np.asarray, dataset.episodes)
     steps = [len(episode.rewards) for episode in data.episodes]
@@ -242,7 +242,7 @@ def initial_learner(learner):
 
 @few
 @given(st.sampled_from(list(ENDS.values())), st.sampled_from([0.0, 0.05, 0.5, 0.99]))
-def test_held_out_episodes_and_the_rest_are_all(ends, fraction):
+def test_the_split_has_every_episode_once(ends, fraction):
     rng = np.random.default_rng(0)
     dataset = make_dataset([random_episode(rng, *end) for end in ends[:8]])
     rest, held_out = hold_out(dataset, fraction)

@@ -35,7 +35,7 @@ def root(tmp_path, monkeypatch):
 
 @pytest.fixture
 def walk(root):
-    """The folder of a data set that nobody writes to any more."""
+    """The folder of a data set that is no longer written to."""
     write("walk-v0", map(buffer, episodes()))
     settle(root / "walk-v0")
     return root / "walk-v0"
@@ -48,7 +48,7 @@ def settle(folder, time=LONG_AGO):
 
 @pytest.fixture
 def unread(monkeypatch):
-    """From here on no episode can be read."""
+    """From now on, reading an episode fails."""
 
     def refuse():
         def read_episodes(part):
@@ -60,7 +60,7 @@ def unread(monkeypatch):
 
 
 def check_equal(one, other):
-    """Bit for bit, but for where they come from."""
+    """Checks bit-identity, except for the origin."""
     for field in fields(one):
         a, b = getattr(one, field.name), getattr(other, field.name)
         if field.name == "id":
@@ -78,7 +78,7 @@ def uncached(name, **arguments) -> Dataset:
         return load(name, **arguments)
 
 
-def test_a_second_load_reads_no_episode_and_gives_the_same(walk, unread):
+def test_a_second_load_reads_no_episode_and_returns_the_same_data(walk, unread):
     first = load("walk-v0")
     unread()
     for arguments in ({}, {"discount": 0.9, "return_scale": 7.0}):
@@ -90,7 +90,7 @@ def test_a_second_load_reads_no_episode_and_gives_the_same(walk, unread):
     assert {path.name for path in walk.iterdir()} == {"data", NAME}
 
 
-def test_other_arguments_give_the_same_with_and_without_the_cache(walk):
+def test_other_arguments_give_the_same_data_with_and_without_the_cache(walk):
     load("walk-v0")
     arguments = {"discount": 0.9, "return_scale": 7.0}
     check_equal(load("walk-v0", **arguments), uncached("walk-v0", **arguments))
@@ -113,7 +113,7 @@ def append(walk):
 
 
 def rewrite(walk):
-    """Another number; names, sizes and metadata stay."""
+    """Changes a number, but no name, size or metadata."""
     file = walk / "data" / "main_data.hdf5"
     size = file.stat().st_size
     with h5py.File(file, "a") as content:
@@ -122,7 +122,7 @@ def rewrite(walk):
 
 
 def narrow(walk):
-    """Another action space of the same length in metadata.json."""
+    """Changes the action space in metadata.json, at the same length."""
     file = walk / "data" / "metadata.json"
     text = file.read_text()
     metadata = json.loads(text)
@@ -154,14 +154,14 @@ def test_a_cache_of_another_version_is_not_used(walk, unread, monkeypatch):
         load("walk-v0")
 
 
-def test_data_that_may_still_be_written_to_are_not_cached(root):
-    """A change within the same tick of a file system's clock would not show."""
+def test_recently_written_data_are_not_cached(root):
+    """A change within one tick of the file system's clock would go unnoticed."""
     write("walk-v0", map(buffer, episodes()))
     load("walk-v0")
     assert not (root / "walk-v0" / NAME).exists()
 
 
-def test_data_that_change_while_they_are_read_are_not_cached(walk, monkeypatch):
+def test_data_that_change_during_reading_are_not_cached(walk, monkeypatch):
     read = minari_source.read_episodes
 
     def read_and_change(part):
@@ -173,7 +173,7 @@ def test_data_that_change_while_they_are_read_are_not_cached(walk, monkeypatch):
     assert not (walk / NAME).exists()
 
 
-def test_data_that_are_refused_are_not_cached(root):
+def test_rejected_data_are_not_cached(root):
     first, second = episodes(ends=[(5, False), (4, False)])
     write("broken-v0", [buffer(first), buffer(second, rewards=np.full(4, np.nan))])
     settle(root / "broken-v0")
@@ -228,7 +228,7 @@ COLUMNS = Columns(
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder that `COLUMNS` might be of."""
+    """A folder that could contain `COLUMNS`."""
     folder = tmp_path / "walk" / "data"
     folder.mkdir(parents=True)
     (folder / "file").touch()
@@ -236,8 +236,8 @@ def data(tmp_path):
     return folder
 
 
-def test_no_flipped_byte_changes_what_is_read(data):
-    """Not all of them matter: the archive holds its time, for one."""
+def test_a_flipped_byte_never_changes_the_data(data):
+    """Some bytes do not matter, such as the archive's time stamps."""
     check_equal(cached(data, lambda: COLUMNS), COLUMNS)
     path = data.parent / NAME
     whole = path.read_bytes()
@@ -268,7 +268,7 @@ def test_a_read_only_folder_is_loaded_without_a_cache(walk):
         walk.chmod(0o755)
 
 
-def test_a_folder_in_place_of_the_cache_is_left_alone(walk):
+def test_a_folder_at_the_path_of_the_cache_is_left_alone(walk):
     (walk / NAME / "mine").mkdir(parents=True)
     check_equal(load("walk-v0"), uncached("walk-v0"))
     assert {path.name for path in walk.iterdir()} == {"data", NAME}

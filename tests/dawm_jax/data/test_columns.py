@@ -8,7 +8,7 @@ LENGTHS = [1 + number % 3 for number in range(20)]
 
 
 def recorded(steps, seed=0):
-    """The fields of an episode, which the last step truncates."""
+    """The fields of an episode that is truncated by its last step."""
     rng = np.random.default_rng(seed)
     return {
         "observations": rng.normal(size=(steps + 1, 2)),
@@ -36,7 +36,7 @@ def test_columns_are_the_episodes_one_after_the_other():
 
 @pytest.mark.parametrize("field", ["observations", "actions", "rewards", "truncations"])
 @pytest.mark.parametrize("number", range(20))
-def test_the_first_broken_episode_of_many_is_named(field, number):
+def test_the_first_invalid_episode_is_named(field, number):
     episodes = [recorded(steps) for steps in LENGTHS]
     last = len(episodes[number][field]) - 1
     for other, step in ((number, last), (19, 0)):
@@ -49,10 +49,10 @@ def test_the_first_broken_episode_of_many_is_named(field, number):
         check(episodes)
 
 
-def test_an_episode_that_continues_after_its_end_is_named_with_the_step():
+def test_an_episode_that_continues_after_its_end_is_named_with_its_step():
     episodes = [recorded(steps) for steps in LENGTHS]
     episodes[11]["terminations"] = np.array([False, True, False])
-    with pytest.raises(DatasetError, match=r"^episode 11 of .* continues after .* step, number 1:"):
+    with pytest.raises(DatasetError, match=r"^episode 11 of .* continues after step 1, which is"):
         check(episodes)
 
 

@@ -43,7 +43,7 @@ def test_parts_are_the_selected_episodes_in_their_order():
         chex.assert_trees_all_equal(facts(part), facts(select(dataset, chosen)))
 
 
-def test_the_seed_decides_the_split():
+def test_the_seed_determines_the_split():
     dataset = make_dataset(episodes(10))
     held = [hold_out(dataset, 0.3, seed)[1].returns for seed in (0, 0, 1)]
     np.testing.assert_array_equal(held[0], held[1])

@@ -106,7 +106,7 @@ def test_boxes_of_more_dimensions_are_flattened():
         ("Hopper-v5", [1.0, 2.0, 0.0], 7.0, 7.0),
     ],
 )
-def test_return_scale_is_given_or_the_robots_or_the_datas(env, reward, given, scale):
+def test_return_scale_is_given_or_from_the_robot_or_from_the_data(env, reward, given, scale):
     episode = (np.zeros((4, 3)), np.zeros((3, 2)), np.array(reward), False)
     write("walk-v0", [buffer(episode)], env=env)
     assert load("walk-v0", discount=0.5, return_scale=given).return_scale == scale
@@ -116,7 +116,7 @@ def test_return_scale_is_given_or_the_robots_or_the_datas(env, reward, given, sc
     ("low", "high"), [(-np.inf, np.inf), (-1e300, 1e300), (1e8, 1e8), (0.1, 0.1 + 1e-12)]
 )
 def test_an_action_that_never_changes_is_scaled_to_finite_numbers(low, high):
-    """Where 1 is less than the distance of float32 numbers, and where bounds are one of them."""
+    """Where float32 numbers are more than 1 apart, and where both bounds are equal."""
     episode = (np.zeros((4, 3)), np.full((3, 2), 1e8), np.zeros(3), False)
     write("walk-v0", [buffer(episode)], action_space=Box(low, high, (2,), np.float64))
     dataset = load("walk-v0")
@@ -150,7 +150,7 @@ REFERENCES = {"ref_min_score": -5.0, "ref_max_score": 50.0}
         ("Hopper-v5", REFERENCES, (-5.0, 50.0)),
     ],
 )
-def test_reference_scores_are_recorded_or_the_robots(env, metadata, expected):
+def test_reference_scores_are_recorded_or_from_the_robot(env, metadata, expected):
     write("walk-v0", map(buffer, episodes()), env=env, **metadata)
     dataset = load("walk-v0")
     assert dataset.reference_scores == expected
@@ -158,7 +158,7 @@ def test_reference_scores_are_recorded_or_the_robots(env, metadata, expected):
 
 
 @pytest.mark.parametrize("scores", [(50.0, 50.0), (50.0, -5.0), (float("nan"), 5.0)])
-def test_reference_scores_that_do_not_ascend_are_refused(scores):
+def test_reference_scores_that_do_not_ascend_are_rejected(scores):
     metadata = dict(zip(("ref_min_score", "ref_max_score"), scores, strict=True))
     write("walk-v0", map(buffer, episodes()), **metadata)
     with pytest.raises(DatasetError, match=r"reference scores are .* correct ref_min_score"):
@@ -166,7 +166,7 @@ def test_reference_scores_that_do_not_ascend_are_refused(scores):
 
 
 def spoiled(**change):
-    """Two episodes, of which the second has some fields of `change`."""
+    """Two episodes; the fields of `change` replace those of the second."""
     first, second = episodes(ends=[(5, False), (4, False)])
     return [buffer(first), buffer(second, **change)]
 
@@ -193,17 +193,23 @@ def bad_at(shape, index, value=np.nan):
         ({"observations": np.zeros((5, 7))}, r"observations of shape \(5, 7\), expected \(5, 3\)"),
         ({"actions": np.zeros((5, 2))}, r"actions of shape \(5, 2\), expected \(4, 2\)"),
         ({"terminations": np.zeros(3, bool)}, r"terminations of shape \(3,\), expected \(4,\)"),
-        ({"terminations": np.arange(4) == 1}, "continues after a terminated or truncated step"),
-        ({"truncations": np.arange(4) == 2}, "continues after a terminated or truncated step"),
+        (
+            {"terminations": np.arange(4) == 1},
+            "continues after step 1, which is terminated or truncated",
+        ),
+        (
+            {"truncations": np.arange(4) == 2},
+            "continues after step 2, which is terminated or truncated",
+        ),
     ],
 )
-def test_a_broken_episode_is_refused_by_its_number(change, message):
+def test_an_invalid_episode_is_rejected_with_its_number(change, message):
     write("broken-v0", spoiled(**change))
     with pytest.raises(DatasetError, match=f"^episode 1 of 'broken-v0' .*{message}"):
         load("broken-v0")
 
 
-def test_a_repaired_episode_is_loaded_at_once(root):
+def test_a_repaired_episode_is_loaded_immediately(root):
     write("broken-v0", spoiled(rewards=bad_at(4, 1)))
     with pytest.raises(DatasetError) as refused:
         load("broken-v0")
@@ -214,7 +220,7 @@ def test_a_repaired_episode_is_loaded_at_once(root):
 
 
 def test_episodes_are_read_as_minari_reads_them():
-    """Types that change from one episode to the next, and infos, among them."""
+    """Including infos and types that differ between episodes."""
     a, b, c, d = episodes()
     write(
         "walk-v0",
@@ -231,7 +237,7 @@ def test_episodes_are_read_as_minari_reads_them():
             np.testing.assert_array_equal(read[field], getattr(expected, field), strict=True)
 
 
-def test_an_episode_without_steps_is_refused(root):
+def test_an_episode_without_steps_is_rejected(root):
     write("broken-v0", map(buffer, episodes(ends=[(5, False), (4, False)])))
     with h5py.File(root / "broken-v0" / "data" / "main_data.hdf5", "a") as file:
         for field in ("actions", "rewards", "terminations", "truncations"):
@@ -241,7 +247,7 @@ def test_an_episode_without_steps_is_refused(root):
         load("broken-v0")
 
 
-def test_a_data_set_without_episodes_is_refused():
+def test_a_data_set_without_episodes_is_rejected():
     write("empty-v0", [])
     with pytest.raises(DatasetError, match="'empty-v0' has no episodes"):
         load("empty-v0")
@@ -256,7 +262,7 @@ def test_a_data_set_without_episodes_is_refused():
         ("observation", Dict(goal=STATES), {"observations": {"goal": np.zeros((6, 3))}}),
     ],
 )
-def test_spaces_other_than_boxes_of_floats_are_refused(role, space, values):
+def test_spaces_other_than_boxes_of_floats_are_rejected(role, space, values):
     episode = buffer(episodes(ends=[(5, False)])[0], **values)
     write("odd-v0", [episode], **{f"{role}_space": space})
     with pytest.raises(DatasetError, match=f"'odd-v0' has {role} space .*{type(space).__name__}"):
@@ -277,7 +283,7 @@ def test_only_data_sets_of_equal_spaces_are_joined(spaces):
 
 
 @pytest.mark.parametrize("role", ["action", "observation"])
-def test_a_space_without_numbers_is_refused(role):
+def test_a_space_without_numbers_is_rejected(role):
     rows = {"action": np.zeros((5, 0), np.float32), "observation": np.zeros((6, 0))}
     episode = buffer(episodes(ends=[(5, False)])[0], **{f"{role}s": rows[role]})
     write("odd-v0", [episode], **{f"{role}_space": Box(-1.0, 1.0, (0,))})
@@ -287,7 +293,7 @@ def test_a_space_without_numbers_is_refused(role):
 
 @pytest.mark.parametrize("unknown", ["wlak-v0", "wlak", "", "two words-v0"])
 @pytest.mark.parametrize("joined", ["{}", "walk-v0+{}"])
-def test_an_unknown_id_is_refused_with_the_known_ones(unknown, joined):
+def test_an_unknown_id_is_rejected_with_similar_ids(unknown, joined):
     write("walk-v0", map(buffer, episodes()))
     with pytest.raises(
         DatasetError, match=rf"No data set '{unknown}' .* Similar local ids: walk-v0"
@@ -308,7 +314,7 @@ def test_a_failed_download_gives_the_reason(monkeypatch):
         load("far-v0")
 
 
-def test_an_id_that_is_none_is_not_downloaded(monkeypatch):
+def test_a_malformed_id_is_not_downloaded(monkeypatch):
     def download(dataset_id):
         raise AssertionError("asked the server")
 
@@ -349,7 +355,7 @@ def lose_rewards(path):
         (lose_rewards, "main_data.hdf5"),
     ],
 )
-def test_a_damaged_file_is_refused(root, damage, file):
+def test_a_damaged_file_is_rejected(root, damage, file):
     write("torn-v0", map(buffer, episodes()))
     damage(root / "torn-v0" / "data" / file)
     with pytest.raises(

@@ -18,12 +18,12 @@ DATA = np.stack(list(COLUMNS.values()), axis=1).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)
-def test_inverts_over_the_range_of_the_data(name):
+def test_unnormalize_inverts_normalize_over_the_range_of_the_data(name):
     normalizer = NORMALIZERS[name](DATA)
     between = np.linspace(DATA.min(0), DATA.max(0), 777).astype(np.float32)
     for x in (DATA, between):
         restored = np.asarray(normalizer.unnormalize(normalizer.normalize(x)))
-        # Where a quantile's level hardly moves, float32 resolves the value less well.
+        # Where a quantile's level hardly changes, float32 resolves the value less precisely.
         tolerance = 1e-4 if name == "quantile" else 1e-6
         scale = np.maximum(np.ptp(DATA, axis=0), np.abs(DATA).max(0))
         assert (np.abs(restored - x) < tolerance * scale).all()
@@ -55,7 +55,7 @@ def test_affine_normalizers_against_numpy(name, offset, scale):
 
 
 @pytest.mark.parametrize("fit", [fit_standard, fit_minmax])
-def test_affine_normalizers_treat_every_feature_of_any_shape_alone(fit):
+def test_affine_normalizers_treat_every_feature_separately(fit):
     data = RNG.normal(size=(50, 4, 3)) * np.arange(1, 13).reshape(4, 3)
     whole = fit(data)
     assert whole.low.shape == whole.high.shape == (4, 3)

@@ -41,7 +41,7 @@ def test_numpy_reads_what_was_written(path):
 
 
 def test_mapped_arrays_and_their_rows(path):
-    mapped = npz_columns.mapped(path)
+    mapped = npz_columns.memory_map(path)
     index = RNG.integers(0, 50, (4, 5))
     assert list(mapped) == list(ARRAYS)
     for name, array in ARRAYS.items():
@@ -53,16 +53,16 @@ def test_mapped_arrays_and_their_rows(path):
         np.testing.assert_array_equal(rows, array[index])
 
 
-def test_an_array_that_cannot_be_mapped_is_named(tmp_path):
+def test_an_array_that_cannot_be_memory_mapped_is_named(tmp_path):
     path = tmp_path / "arrays.npz"
     np.savez_compressed(path, one=np.zeros(3))
-    with pytest.raises(UserError, match=r"'one\.npy' in .*arrays\.npz cannot be mapped"):
-        npz_columns.mapped(path)
+    with pytest.raises(UserError, match=r"'one\.npy' in .*arrays\.npz cannot be memory-mapped"):
+        npz_columns.memory_map(path)
     np.savez(path, two=np.zeros((3, 3)).T[:2])
-    npz_columns.mapped(path)
+    npz_columns.memory_map(path)
     np.savez(path, two=np.asfortranarray(np.zeros((3, 2))))
     with pytest.raises(UserError, match=r"'two\.npy' in .* in C order"):
-        npz_columns.mapped(path)
+        npz_columns.memory_map(path)
 
 
 def test_writing_and_reading_rows_do_not_hold_the_whole_array_in_memory(tmp_path):
@@ -75,7 +75,7 @@ def test_writing_and_reading_rows_do_not_hold_the_whole_array_in_memory(tmp_path
                 {"wide": (np.dtype(np.float32), (rows, 4))},
                 lambda _: (np.full((block, 4), i, np.float32) for i in range(rows // block)),
             )
-        wide = npz_columns.mapped(path)["wide"]
+        wide = npz_columns.memory_map(path)["wide"]
         taken = npz_columns.take(wide, np.arange(0, rows, block))
         _, most = tracemalloc.get_traced_memory()
     finally:

@@ -11,7 +11,7 @@ from dawm_jax.types import Transition
 
 
 def numbered(count, recorded):
-    """Transitions whose fields are all functions of the row's number."""
+    """Transitions whose fields are functions of the row number."""
     row = jnp.arange(count, dtype=jnp.float32)
     return Transition(
         observation=jnp.stack([row, row + 0.5], axis=1),
@@ -39,7 +39,7 @@ RECORDED, SYNTHETIC = numbered(20, recorded=True), numbered(30, recorded=False)
         ((3, 10), 1.0, 10),
     ],
 )
-def test_a_batch_has_its_share_of_synthetic_rows_after_the_recorded_ones(shape, ratio, synthetic):
+def test_synthetic_rows_follow_the_recorded_ones_in_their_ratio(shape, ratio, synthetic):
     batch = draw(TransitionSet(RECORDED, SYNTHETIC, ratio), jax.random.key(0), shape)
     expected = np.broadcast_to(np.arange(10) < 10 - synthetic, shape)
     np.testing.assert_array_equal(batch.recorded, expected)

@@ -39,18 +39,18 @@ def pools(tmp_path_factory):
     }
     path = tmp_path_factory.mktemp("pool") / "transitions.npz"
     np.savez(path, **fields)
-    stored = StoredTransitions(npz_columns.mapped(path), lambda action: action * 2, 10**6)
+    stored = StoredTransitions(npz_columns.memory_map(path), lambda action: action * 2, 10**6)
     state = jax.jit(LEARNER.init)(KEY, DataStatistics.of(dataset))
     return recorded, synthetic, stored, state
 
 
 def limited(stored, rows):
-    """The file, of which `rows` may be read at once."""
+    """The file, with at most `rows` rows per read."""
     return replace(stored, memory=rows * stored.row_bytes)
 
 
 @pytest.mark.parametrize(("shape", "ratio"), [((8,), 0.5), ((2, 9), 0.3), ((5,), 1.0)])
-def test_a_batch_is_that_of_the_set(pools, shape, ratio):
+def test_a_streamed_batch_equals_a_batch_from_memory(pools, shape, ratio):
     recorded, synthetic, stored, _ = pools
     stream = TransitionStream(recorded, stored, ratio)
     rows = stream.fetch(np.asarray(stream.index(KEY, shape)))
@@ -74,7 +74,7 @@ def trained(pools, stored, seeds=False, chunk=8, start=0, state=None):
 
 
 @pytest.mark.parametrize("seeds", [False, True])
-def test_training_gives_the_same_bits_in_calls_of_any_length(pools, seeds):
+def test_training_gives_the_same_bits_for_any_call_length(pools, seeds):
     stored, steps = pools[2], ROWS * (3 if seeds else 1)
     expected = trained(pools, None, seeds)
     assert [done for done, *_ in expected] == [8, 16, 24]
@@ -82,7 +82,7 @@ def test_training_gives_the_same_bits_in_calls_of_any_length(pools, seeds):
         chex.assert_trees_all_equal(trained(pools, limited(stored, rows), seeds), expected)
 
 
-def test_a_resumed_training_gives_the_same_bits(pools):
+def test_resumed_training_gives_the_same_bits(pools):
     stored = limited(pools[2], 2 * ROWS)
     whole = trained(pools, stored)
     ((_, halfway, _),) = trained(pools, stored, chunk=4)[2:3]
@@ -91,7 +91,7 @@ def test_a_resumed_training_gives_the_same_bits(pools):
     chex.assert_trees_all_equal(rest[-1], whole[-1])
 
 
-def test_no_more_rows_are_read_at_once_than_allowed(pools):
+def test_a_read_has_no_more_rows_than_allowed(pools):
     read = []
 
     class Watched(StoredTransitions):
@@ -109,7 +109,7 @@ def test_no_more_rows_are_read_at_once_than_allowed(pools):
         assert read == sizes
 
 
-def test_a_loss_that_is_not_finite_is_found(pools):
+def test_a_nonfinite_loss_is_found(pools):
     recorded, _, stored, state = pools
     columns = {**stored.columns, "reward": np.full(len(stored), np.inf, np.float32)}
     data = TransitionStream(recorded, replace(stored, columns=columns))
@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_is_found(pools):
         list(train(LEARNER, state, data, KEY))
 
 
-def test_an_error_of_the_file_reaches_the_caller(pools):
+def test_a_file_error_reaches_the_caller(pools):
     class Broken(StoredTransitions):
         def rows(self, index):
             raise OSError(5, "Input/output error")
@@ -126,13 +126,13 @@ def test_an_error_of_the_file_reaches_the_caller(pools):
         trained(pools, Broken(**vars(pools[2])))
 
 
-def test_calls_end_with_chunks_and_are_of_nearly_the_same_length():
+def test_calls_end_at_chunks_and_have_nearly_equal_lengths():
     assert list(calls(0, 12, 6, 1, None)) == [(0, 6), (6, 12)]
     assert list(calls(8, 12, 6, 2, None)) == [(8, 12)]
     assert list(calls(0, 10, 10, 1, 4)) == [(0, 3), (3, 6), (6, 10)]
     assert list(calls(10, 40, 20, 2, 4)) == [(10, 14), (14, 20), (20, 26), (26, 32), (32, 40)]
 
 
-def test_a_wrong_ratio_is_named(pools):
+def test_an_invalid_ratio_is_named(pools):
     with pytest.raises(UserError, match=r"synthetic_ratio is 1\.5"):
         TransitionStream(pools[0], pools[2], 1.5)

@@ -102,7 +102,7 @@ def test_sampled_windows_are_uniform(dataset):
     assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
 
 
-def test_no_window_is_an_error_that_says_what_to_change():
+def test_data_without_windows_raise_an_error_with_advice():
     rng = np.random.default_rng(0)
     dataset = make_dataset([random_episode(rng, steps, False) for steps in (5, 6)])
     assert len(WindowSet.of(dataset, 7).starts) == 1
@@ -146,7 +146,7 @@ def test_discount_is_zero_only_before_a_terminal_state(dataset):
     np.testing.assert_allclose(to_transitions(dataset).discount, expected)
 
 
-def test_the_next_action_is_that_of_the_next_step_of_the_episode(episodes, dataset):
+def test_the_next_action_is_the_action_of_the_next_step(episodes, dataset):
     """An episode's last step has none, whether it ends in a terminal state or not."""
     transitions = to_transitions(dataset)
     known = [t + 1 < steps for steps, _ in ENDS for t in range(steps)]

@@ -25,7 +25,7 @@ FITTING = [
 
 
 def levels(schedule, time):
-    """alpha and sigma, in float64, by the schedules' definitions."""
+    """alpha and sigma in float64, from the schedules' definitions."""
     if schedule == "cosine":
         steps = np.arange(6) / 5
         curve = np.cos((steps + 0.008) / 1.008 * np.pi / 2) ** 2
@@ -118,7 +118,7 @@ def perfect(schedule, parameterization):
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "flow"])
-def test_all_kinds_of_prediction_sample_the_same_if_exact(schedule):
+def test_exact_predictions_of_all_parameterizations_sample_the_same(schedule):
     keys = jax.random.split(jax.random.key(0), 8)
 
     @jax.jit
@@ -145,7 +145,7 @@ def test_all_kinds_of_prediction_sample_the_same_if_exact(schedule):
 
 
 @pytest.mark.parametrize("schedule", ["elucidated", "flow"])
-def test_many_samples_of_a_perfect_denoiser_have_the_variance_of_the_data(schedule):
+def test_samples_of_an_exact_denoiser_have_the_variance_of_the_data(schedule):
     diffusion = Diffusion(schedule=schedule, parameterization="preconditioned")
     sampling = Sampling(sampling_steps=40, sampler="dpm_solver_2m", temperature=1.0)
     keys = jax.random.split(jax.random.key(0), 2000)
@@ -161,7 +161,7 @@ def test_many_samples_of_a_perfect_denoiser_have_the_variance_of_the_data(schedu
     assert np.abs(np.corrcoef(sampled.reshape(2000, 4).T) - np.eye(4)).max() < 0.1
 
 
-def test_the_settings_of_a_schedule_reach_it():
+def test_settings_are_passed_to_the_schedule():
     settings = {"noise_mean": -0.4, "noise_deviation": 1.0, "sigma_min": 0.01, "sigma_max": 20.0}
     diffusion = Diffusion(
         schedule="elucidated", parameterization="preconditioned", rho=5.0, **settings
@@ -188,12 +188,12 @@ def test_the_settings_of_a_schedule_reach_it():
         ({"condition_dropout": 1.0}, "Diffusion.condition_dropout is 1.0"),
     ],
 )
-def test_a_wrong_setting_is_named(settings, message):
+def test_an_invalid_setting_is_named(settings, message):
     with pytest.raises(UserError, match=message):
         Diffusion(**settings)
 
 
-def test_more_steps_than_the_schedule_has_are_refused():
+def test_more_steps_than_the_schedule_has_are_rejected():
     keys = jax.random.split(jax.random.key(0), 2)
     with pytest.raises(UserError, match=r"sampling_steps is 6.*diffusion_steps, 5"):
         denoise(Diffusion(), None, None, keys, (2, 2), Sampling(sampling_steps=6))

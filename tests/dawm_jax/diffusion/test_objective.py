@@ -28,7 +28,7 @@ LEVELS = {
 
 @pytest.mark.parametrize("name", PARAMETERIZATIONS)
 @pytest.mark.parametrize("level", LEVELS)
-def test_clean_data_follow_from_the_target(name, level):
+def test_clean_data_are_recovered_from_the_target(name, level):
     x0, noise = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
     alpha, sigma = map(np.float32, LEVELS[level])
     target, to_x0, _ = PARAMETERIZATIONS[name]
@@ -39,7 +39,7 @@ def test_clean_data_follow_from_the_target(name, level):
 
 
 @pytest.mark.parametrize("name", ["v", "velocity", "preconditioned"])
-def test_clean_data_follow_where_no_signal_is_left(name):
+def test_clean_data_are_recovered_from_pure_noise(name):
     x0, noise = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
     target, to_x0, _ = PARAMETERIZATIONS[name]
     recovered = to_x0(target(x0, noise, 0.0, 1.0), noise, 0.0, 1.0)
@@ -55,7 +55,7 @@ def test_velocity_is_the_derivative_of_a_flow():
 
 
 @pytest.mark.parametrize("sigma", [1e-4, 0.02, 0.5, 80.0])
-def test_preconditioning_is_karras(sigma):
+def test_preconditioning_matches_karras(sigma):
     """Table 1 of Karras et al. 2022 in float64, with sigma_data 1."""
     x0, noise, prediction = np.random.default_rng(0).normal(size=(3, 50))
     x = x0 + sigma * noise

@@ -13,7 +13,7 @@ from dawm_jax.diffusion.schedule import (
 )
 
 RATES = [(0.3, 0.8), (1e-4, 0.09), (0.95, 0.999)]
-# alpha and sigma at a time and at the next: variance preserving, exploding, a flow from pure noise.
+# alpha and sigma at a time and the next: variance preserving, exploding, a flow from pure noise.
 PAIRS = [
     *(np.sqrt([[now, before], [1 - now, 1 - before]]) for now, before in RATES),
     np.array([[1.0, 1.0], [5.0, 0.7]]),
@@ -24,12 +24,12 @@ PAIRS = [
 @pytest.mark.parametrize("pair", PAIRS)
 def test_ancestral_is_the_bayesian_posterior(pair):
     (alpha, alpha_next), (sigma, sigma_next) = pair
-    # Prior x_s ~ N(alpha_s x_0, sigma_s^2), likelihood x_t ~ N(kept x_s, what sigma_t^2 has more).
-    kept = alpha / alpha_next
-    added = sigma**2 - kept**2 * sigma_next**2
-    precision = 1 / sigma_next**2 + kept**2 / added
+    # Prior x_s ~ N(alpha_s x_0, sigma_s^2), likelihood x_t ~ N(ratio x_s, the added variance).
+    ratio = alpha / alpha_next
+    added = sigma**2 - ratio**2 * sigma_next**2
+    precision = 1 / sigma_next**2 + ratio**2 / added
     from_x0 = alpha_next / sigma_next**2 / precision
-    from_x = kept / added / precision
+    from_x = ratio / added / precision
     expected = (from_x0, 0.0, from_x, np.sqrt(1 / precision))
     np.testing.assert_allclose(np.hstack(ancestral(*pair)), expected, atol=1e-12)
 
@@ -43,7 +43,7 @@ def grids():
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("grid", list(grids()), ids=SCHEDULES)
-def test_a_step_keeps_the_forward_marginal(sampler, grid):
+def test_a_step_preserves_the_forward_marginal(sampler, grid):
     alpha, sigma = grid
     from_x0, from_before, from_x, deviation = SAMPLERS[sampler](alpha, sigma)
     mean = from_x0 + from_before + from_x * alpha[:-1]  # where all estimates are x_0
@@ -83,7 +83,7 @@ def test_sample_equals_a_plain_loop(sampler, temperature):
             deviation = np.sqrt((1 - rate[j]) * (1 - ratio) / (1 - rate[k]))
             x = x / (1 - rate[k]) + temperature * deviation * draws[draw]
         else:
-            # The second step of three is the one of second order: h_2 / (2 h_1) beyond.
+            # The second of three steps is of second order: extrapolated by h_2 / (2 h_1).
             mixed = x0
             if sampler == "dpm_solver_2m" and k == 4:
                 first, second, third = (np.log(alpha[i] / sigma[i]) for i in (10, 4, 1))
@@ -104,7 +104,7 @@ def test_sample_equals_a_plain_loop(sampler, temperature):
 
 
 def factors(schedule, sampling_steps, sampler, temperature=1.0, variance=1.0):
-    """The factor of each draw of noise in a sample, by the exact denoiser of a Gaussian.
+    """The factor of each noise draw in a sample of the exact denoiser of a Gaussian.
 
     Such samples are linear in the draws, for which unit vectors stand here.
     """
@@ -128,7 +128,7 @@ def variance_kept(*sampling, **settings):
     ("steps", "sampling_steps", "temperature", "published"),
     [(5, 3, 1.0, 0.31), (5, 3, 0.5, 0.08), (100, 100, 1.0, 0.95), (1000, 1000, 1.0, 0.995)],
 )
-def test_ancestral_sampling_of_a_gaussian_keeps_the_published_variance(
+def test_ancestral_sampling_of_a_gaussian_has_the_published_variance(
     steps, sampling_steps, temperature, published
 ):
     rate = cosine_signal_rate(steps)
@@ -152,8 +152,8 @@ def test_ancestral_sampling_of_a_gaussian_in_continuous_time(schedule, sampling_
     closed_form = alpha[0] ** 2 + sigma[0] ** 2
     for t, s in zip(range(sampling_steps), range(1, sampling_steps + 1), strict=True):
         total = alpha[t] ** 2 + sigma[t] ** 2
-        # The mean of x_s given x_t is their covariance over the variance of x_t; what the posterior
-        # given x_0 has of variance is added, what x_0 given x_t has is not.
+        # The mean of x_s given x_t is their covariance over the variance of x_t. The variance of
+        # the posterior given x_0 is added, that of x_0 given x_t is not.
         gain = (alpha[s] * alpha[t] + alpha[t] / alpha[s] * sigma[s] ** 2) / total
         posterior = sigma[s] ** 2 * (1 - (alpha[t] * sigma[s] / (alpha[s] * sigma[t])) ** 2)
         closed_form = gain**2 * closed_form + posterior

@@ -26,7 +26,7 @@ def test_signal_rate_is_the_normalized_cosine_up_to_the_capped_last_step(steps):
     np.testing.assert_allclose(rate[-1], expected[-1] * 0.001, rtol=1e-9)
 
 
-def test_last_signal_rate_of_five_steps_is_the_published_one():
+def test_last_signal_rate_of_five_steps_matches_the_published_one():
     rate = cosine_signal_rate(5)[-1]
     assert rate == pytest.approx(9.4e-5, rel=1e-2)
     assert np.sqrt((1 - rate) / rate) == pytest.approx(103, rel=1e-2)
@@ -51,7 +51,7 @@ def test_beta_is_capped_at_its_limit():
         (4, 4, [1, 2, 3, 4]),
     ],
 )
-def test_visited_steps_are_the_published_ones(steps, sampling_steps, expected):
+def test_visited_steps_match_the_published_ones(steps, sampling_steps, expected):
     assert visited_steps(steps, sampling_steps).tolist() == expected
 
 
@@ -152,6 +152,6 @@ def test_a_flow_is_straight_and_its_times_are_uniform():
         (lambda: Elucidated(noise_mean=float("nan")), "Elucidated.noise_mean is nan"),
     ],
 )
-def test_a_wrong_setting_is_named(make, message):
+def test_an_invalid_setting_is_named(make, message):
     with pytest.raises(UserError, match=message):
         make()

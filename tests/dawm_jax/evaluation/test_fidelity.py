@@ -1,4 +1,4 @@
-"""Figures of fidelity against numpy in float64 and sums by hand."""
+"""Fidelity metrics against float64 numpy and sums by hand."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from dawm_jax.evaluation.fidelity import (
 
 
 def noisy_rows(rows=1000):
-    """Recorded features of two scales, worse and better predictions, and rows that count."""
+    """Recorded features of two scales, worse and better predictions, and a mask of rows."""
     rng = np.random.default_rng(0)
     true = rng.normal(size=(rows, 2)) * [1.0, 50.0] + [3.0, 0.0]
     predicted = true + rng.normal(size=true.shape) * [0.5, 5.0]
@@ -30,7 +30,7 @@ def test_explained_variance_by_hand():
     assert found == {"dimensions": pytest.approx([0.8, 0.0]), "pooled": pytest.approx(0.4)}
 
 
-def test_explained_variance_of_the_rows_that_count():
+def test_explained_variance_of_masked_rows():
     predicted, true, mask = noisy_rows()
     expected = [naive_share(predicted[mask, d], true[mask, d]) for d in range(2)]
     found = explained_variance(predicted, true, mask)
@@ -39,7 +39,7 @@ def test_explained_variance_of_the_rows_that_count():
     assert found["dimensions"] != explained_variance(predicted, true)["dimensions"]
 
 
-def test_the_mean_explains_nothing_and_the_truth_everything():
+def test_predicting_the_mean_scores_zero_and_the_truth_one():
     _, true, _ = noisy_rows()
     mean = np.broadcast_to(true.mean(axis=0), true.shape)
     np.testing.assert_allclose(explained_variance(mean, true)["dimensions"], 0.0, atol=1e-9)
@@ -47,7 +47,7 @@ def test_the_mean_explains_nothing_and_the_truth_everything():
     assert explained_variance(true - 100.0, true)["dimensions"][0] < -1000.0
 
 
-def test_constants_have_no_share_and_are_not_pooled():
+def test_constant_features_have_no_share_and_are_not_pooled():
     true = np.stack([np.arange(10.0), np.full(10, 7.0)], axis=1)
     wrong = true + np.array([0.0, 3.0])
     assert explained_variance(wrong, true) == {"dimensions": [1.0, None], "pooled": 1.0}
@@ -74,7 +74,7 @@ def test_each_step_has_its_own_share():
 
 
 def test_variance_ratio_by_hand():
-    """Steps count together; so a constant state that differs from step to step varies."""
+    """Steps are pooled: a state that is constant at each step but differs between steps varies."""
     true = np.array([[[0.0, 1.0, 2.0], [4.0, 3.0, 2.0]], [[8.0, 5.0, 2.0], [99.0, 99.0, 2.0]]])
     generated = np.array([[[1.0, 9.0, 0.0], [3.0, 9.0, 1.0]], [[5.0, 9.0, 5.0], [0.0, 0.0, 0.0]]])
     mask = np.array([[True, True], [True, False]])

@@ -1,4 +1,4 @@
-"""What every learner promises, whatever its method."""
+"""The contract of every learner, whatever its method."""
 
 from functools import cache
 from itertools import pairwise
@@ -103,7 +103,7 @@ def test_seeds_under_vmap_are_the_seeds_one_by_one(learner, statistics, data):
     chex.assert_trees_all_close((together, metrics), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_seed_decides_every_bit(learner, statistics, data):
+def test_the_seed_determines_every_bit(learner, statistics, data):
     first, again, other = (run(learner, statistics, data, seed) for seed in (0, 0, 1))
     chex.assert_trees_all_equal(first, again)
     assert first[1]["actor_loss"] != other[1]["actor_loss"]

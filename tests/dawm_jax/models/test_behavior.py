@@ -1,4 +1,4 @@
-"""The cloned policy on actions whose distribution is known."""
+"""The cloned policy on actions of a known distribution."""
 
 from dataclasses import replace
 
@@ -50,14 +50,14 @@ def test_samples_have_the_recorded_distribution(trained):
     assert abs(np.corrcoef(drawn[:, 0].T)[0, 1]) < 0.1
 
 
-def test_the_key_decides(trained):
+def test_the_key_determines_the_result(trained):
     observation = noisy_actions(4).observation
     one, same, other = (SMALL.sample(trained, observation, jax.random.key(k)) for k in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert (one != other).all()
 
 
-def test_unseen_actions_are_as_likely_as_under_the_recorded_policy(trained):
+def test_unseen_actions_have_the_likelihood_of_the_recorded_policy(trained):
     rows = noisy_actions(4000, seed=1)
     action = float64(rows.action)
     true = stats.norm.logpdf(np.arctanh(action), median(rows.observation), STD)
@@ -92,6 +92,6 @@ def test_actions_at_the_bounds_can_be_learnt(layer_norm):
     assert np.abs(action).max() <= BOUND
 
 
-def test_a_wrong_setting_is_named():
+def test_an_invalid_setting_is_named():
     with pytest.raises(UserError, match=r"BehaviorPolicy\.hidden is"):
         BehaviorPolicy(hidden=(0,))

@@ -1,4 +1,4 @@
-"""The one-step model on motion whose mean and noise are known."""
+"""The one-step model on motion of known mean and noise."""
 
 import chex
 import jax
@@ -71,7 +71,7 @@ def test_the_expected_step_of_a_linear_system_is_learnt(trained):
 
 
 def test_the_noise_of_a_linear_system_is_learnt(trained):
-    """The loss is that of the true deviations: the entropy, less its constant."""
+    """The loss equals that of the true deviations: the entropy without its constant."""
     scale = outcomes(linear_motion(4000)).std(axis=0)
     expected = np.mean(np.log(NOISE / scale)) + 0.5
     loss = SMALL.loss(trained.params, trained, linear_motion(4000, seed=1))
@@ -113,6 +113,6 @@ def test_a_rollout_is_one_step_after_another(trained):
 
 @pytest.mark.parametrize("name", ["learning_rate", "final_learning_rate", "batch_size", "steps"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
-def test_a_wrong_setting_is_named(name, value):
+def test_an_invalid_setting_is_named(name, value):
     with pytest.raises(UserError, match=f"OneStepModel.{name} is {value}; it must be a"):
         OneStepModel(**{name: value})

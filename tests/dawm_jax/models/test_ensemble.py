@@ -1,4 +1,4 @@
-"""The ensemble on a linear system whose mean and noise are known, and with outputs set by hand."""
+"""The ensemble on a linear system of known mean and noise, and with outputs set by hand."""
 
 from dataclasses import replace
 from functools import cache, partial
@@ -23,7 +23,7 @@ SMALL = DynamicsEnsemble(
 
 @cache
 def initial(model=SMALL, count=200):
-    """An untrained state, and what it is trained on."""
+    """An untrained state, and its training data."""
     data = model.data(linear_motion(count))
     return model.init(jax.random.key(0), data), data
 
@@ -48,7 +48,7 @@ def constant(means, log_stds):
 
 
 def fitted(data):
-    """Mean and deviation of observations and of outcomes, of the rows that are trained on."""
+    """Mean and deviation of the observations and outcomes of the training rows."""
     rows = np.asarray(data.groups[0])
     trained = float64(jax.tree.map(lambda leaf: np.asarray(leaf)[rows], data.transitions))
     outcome = np.column_stack([trained.next_observation - trained.observation, trained.reward])
@@ -88,7 +88,7 @@ def test_held_out_loss_is_the_likelihood_of_the_scaled_outcome(activation, layer
         np.testing.assert_allclose(found[i], expected, rtol=1e-4)
 
 
-def test_an_update_is_that_of_single_models_on_batches_of_their_own():
+def test_an_update_equals_updates_of_single_models_on_their_own_batches():
     state, data = initial()
     batch = data.sample(jax.random.key(2), SMALL.batch_shape)
     assert batch.action.shape == (4, 64, 2)
@@ -108,7 +108,7 @@ def test_an_update_is_that_of_single_models_on_batches_of_their_own():
     assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_elites_are_the_networks_of_the_least_held_out_loss():
+def test_elites_are_the_networks_with_the_lowest_held_out_loss():
     """Of networks that predict mean 0, the loss is v / 2 + log std for std 1, and so on."""
     log_stds = np.repeat([[1.0], [0.0], [2.0], [0.4]], 4, axis=1)
     state = constant(np.zeros((4, 4)), log_stds)
@@ -194,7 +194,7 @@ def test_a_step_stays_within_the_recorded_ranges_and_their_margin(sign):
     np.testing.assert_allclose(following, extreme(states), rtol=1e-4)
 
 
-def test_a_resumed_training_has_the_same_result():
+def test_resumed_training_gives_the_same_result():
     model = replace(SMALL, steps=20)
     state, data = initial(model)
     whole = fit(model, state, data, jax.random.key(1))
@@ -204,7 +204,7 @@ def test_a_resumed_training_has_the_same_result():
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
 
 
-def test_a_single_transition_is_enough():
+def test_a_single_transition_suffices():
     model = replace(SMALL, steps=2)
     state, data = initial(model, count=1)
     state = jax.jit(model.elite)(fit(model, state, data, jax.random.key(1)))
@@ -216,7 +216,7 @@ def test_a_single_transition_is_enough():
     assert np.isfinite(deviation)
 
 
-def test_the_defaults_are_the_shape_of_mopo():
+def test_the_defaults_match_mopo():
     """7 networks, 5 elites, 4 hidden layers of 200 (Yu et al. 2020, appendix)."""
     model, data = DynamicsEnsemble(), SMALL.data(linear_motion(10))
     assert model.elites == 5
@@ -230,13 +230,13 @@ def test_the_defaults_are_the_shape_of_mopo():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"networks": 3, "elites": 4}, "elites is 4, more than its 3 networks"),
+        ({"networks": 3, "elites": 4}, "elites is 4; it must not exceed networks, 3"),
         ({"networks": 0}, "networks is 0"),
         ({"held_out": 0}, "held_out is 0"),
         ({"hidden": (0,)}, "hidden is"),
         ({"activation": "swish"}, r"activation 'swish'.*relu, silu"),
     ],
 )
-def test_a_wrong_setting_is_named(settings, message):
+def test_an_invalid_setting_is_named(settings, message):
     with pytest.raises(UserError, match=message):
         DynamicsEnsemble(**settings)

@@ -9,7 +9,7 @@ GROUP = np.arange(100) % 10 == 3  # 10 rows of 100
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1_000, (18, 2)), (5, (5, 2)), (1, (1, 1))])
-def test_a_fifth_of_each_group_is_held_out_but_not_more_than_that(most, expected):
+def test_a_fifth_of_each_group_is_held_out_up_to_a_limit(most, expected):
     data = HoldoutSet.of(linear_motion(100), most, GROUP)
     for rows, label, count in zip(data.groups, (False, True), expected, strict=True):
         held_out = np.asarray([row for row in data.held_out if GROUP[row] == label])
@@ -21,7 +21,7 @@ def test_a_fifth_of_each_group_is_held_out_but_not_more_than_that(most, expected
 
 @pytest.mark.parametrize("shape", [(7,), (3, 64)])
 @pytest.mark.parametrize("group", [None, GROUP])
-def test_batches_take_equally_of_each_group_and_nothing_held_out(shape, group):
+def test_batches_draw_equally_from_each_group_and_no_held_out_rows(shape, group):
     rows = linear_motion(100)
     rows = rows.replace(reward=np.arange(100.0, dtype=np.float32))
     data = HoldoutSet.of(rows, 50, group)
@@ -45,7 +45,7 @@ def test_a_single_row_is_both_trained_on_and_held_out():
     assert data.held_out.tolist() == [0]
 
 
-def test_rows_are_taken_by_their_numbers():
+def test_take_returns_the_rows_at_an_index():
     rows = linear_motion(6)
     taken = take(rows, np.array([4, 1]))
     np.testing.assert_array_equal(taken.action, np.asarray(rows.action)[[4, 1]])

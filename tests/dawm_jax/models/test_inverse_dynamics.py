@@ -1,4 +1,4 @@
-"""The inverse dynamics model on motion whose inverse is known."""
+"""The inverse dynamics model on motion with a known inverse."""
 
 from dataclasses import replace
 
@@ -98,7 +98,7 @@ def test_dropout_acts_in_the_loss_alone():
     np.testing.assert_array_equal(model.predict(*rows), SMALL.predict(*rows))
 
 
-def test_the_shape_of_decision_diffuser():
+def test_the_network_matches_decision_diffuser():
     """Three layers, 1024 wide (Ajay et al. 2022): see its published code."""
     model, transitions = InverseDynamics(hidden=(1024, 1024)), linear_motion(10)
     layers = jax.eval_shape(

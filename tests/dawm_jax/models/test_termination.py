@@ -1,4 +1,4 @@
-"""The termination model on ends whose rule is known, and with logits set by hand."""
+"""The termination model on ends of a known rule, and with logits set by hand."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def moves(count, seed=0):
 
 
 def beyond(following):
-    """A rule as of a robot that falls: about 3 % of `moves`."""
+    """A rule like that of a falling robot: about 3 % of `moves` are terminal."""
     return (following[:, 0] > 2.2) | (following[:, 1] < -20.0)
 
 
@@ -43,14 +43,14 @@ def trained_on(rows, model=SMALL):
 
 
 def rates(model, state, rows):
-    """Precision, recall, and the predicted share of ends to the recorded one."""
+    """Precision, recall, and the ratio of predicted to recorded ends."""
     true = np.asarray(rows.discount) == 0.0
     predicted = np.asarray(jax.jit(model.terminal)(state, rows.next_observation))
     both = (true & predicted).sum()
     return both / predicted.sum(), both / true.sum(), predicted.mean() / true.mean()
 
 
-def test_rare_ends_are_found():
+def test_rare_terminal_states_are_found():
     rows = recorded(20_000)
     state = trained_on(rows)
     share = np.mean(np.asarray(rows.discount) == 0.0)
@@ -62,7 +62,7 @@ def test_rare_ends_are_found():
     assert abs(ratio - 1.0) < 0.1
 
 
-def test_ends_that_cannot_be_foreseen_are_predicted_as_often_as_recorded():
+def test_unpredictable_ends_are_predicted_as_often_as_recorded():
     """An end has probability 0, or .3 where s'_0 > 1: never more likely than not."""
 
     def rule(following):
@@ -75,7 +75,7 @@ def test_ends_that_cannot_be_foreseen_are_predicted_as_often_as_recorded():
     assert abs(ratio - 1.0) < 0.3
 
 
-def test_half_of_a_batch_are_ends():
+def test_half_of_a_batch_is_terminal():
     data = SMALL.data(recorded(2_000))
     batch = data.sample(jax.random.key(0), (5, 64))
     assert ((np.asarray(batch.discount) == 0.0).sum(axis=1) == 32).all()
@@ -125,7 +125,9 @@ def with_logits(logit, terminal, rate):
         ([2.0, 1.0], [1, 1], 1.0, -np.inf),
     ],
 )
-def test_as_many_held_out_rows_are_above_the_threshold_as_are_ends(logit, terminal, rate, expected):
+def test_the_threshold_separates_the_recorded_share_of_held_out_rows(
+    logit, terminal, rate, expected
+):
     state = with_logits(logit, np.array(terminal, bool), rate)
     assert LINEAR.threshold(state) == pytest.approx(expected)
     probe = jnp.zeros((4, 3)).at[:, 0].set(jnp.array([-30.0, 0.7, 1.8, 30.0]))
@@ -137,7 +139,7 @@ def test_as_many_held_out_rows_are_above_the_threshold_as_are_ends(logit, termin
 
 
 @pytest.mark.parametrize("all_end", [False, True])
-def test_data_of_one_class_have_the_other_never_predicted(all_end):
+def test_a_class_without_data_is_never_predicted(all_end):
     rows = recorded(100, rule=lambda following: np.full(len(following), all_end))
     model = replace(SMALL, steps=30)
     state = trained_on(rows, model)  # raises if anything is not finite
@@ -147,7 +149,7 @@ def test_data_of_one_class_have_the_other_never_predicted(all_end):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_few_rows_are_enough(count):
+def test_few_rows_suffice(count):
     rows = recorded(count, rule=lambda following: np.arange(len(following)) == 0)
     model = replace(SMALL, steps=2)
     state = trained_on(rows, model)
@@ -166,6 +168,6 @@ def test_any_leading_dimensions():
     assert one == (flat[0] > 0.5)
 
 
-def test_a_wrong_setting_is_named():
+def test_an_invalid_setting_is_named():
     with pytest.raises(UserError, match=r"TerminationModel\.held_out is 0"):
         TerminationModel(held_out=0)

@@ -45,7 +45,7 @@ def codec(request, windows):
 
 @pytest.mark.parametrize("reward_normalizer", ["standard", "minmax", "quantile"])
 @pytest.mark.parametrize(("target", "normalizer"), ALLOWED)
-def test_decode_inverts_encode_where_the_loss_looks(
+def test_decode_inverts_encode_where_the_mask_is_true(
     windows, window, target, normalizer, reward_normalizer
 ):
     codec = fit_codec(windows, target, normalizer, reward_normalizer)
@@ -67,7 +67,7 @@ def test_a_generated_first_state_is_never_terminal(codec, window):
 
 def test_mask_by_hand(windows):
     codec = fit_codec(windows, "absolute", "standard", "standard")
-    # The second episode has two steps: its first window ends in a terminal state and its fill.
+    # The second episode has two steps: its first window ends in a terminal state and its repeats.
     start = int(np.flatnonzero(np.asarray(windows.starts) == 31)[0])
     x0, mask = codec.encode(windows.at(jnp.array([start])))
     states, rewards, terminals = [False, True, True, False], [True, True, False, False], [True] * 4
@@ -77,7 +77,7 @@ def test_mask_by_hand(windows):
 
 def test_a_truncated_window_counts_its_last_state_but_no_reward_there(windows):
     codec = fit_codec(windows, "displacement", "standard", "standard")
-    # The third episode's 40 steps begin after 31 + 3 rows: its last window starts at its step 37.
+    # The third episode's 40 steps start after 31 + 3 rows: its last window starts at its step 37.
     start = int(np.flatnonzero(np.asarray(windows.starts) == 31 + 3 + 37)[0])
     x0, mask = codec.encode(windows.at(jnp.array([start])))
     np.testing.assert_array_equal(mask[0, :, 0], [False, True, True, True])
@@ -119,7 +119,7 @@ def test_pin_sets_the_known_state_and_nothing_else(codec, window):
     np.testing.assert_array_equal(np.asarray(pinned)[kept], np.asarray(x)[kept])
 
 
-def test_network_sees_the_state_beside_changes(codec, window):
+def test_network_input_has_the_state_beside_changes(codec, window):
     x0, _ = codec.encode(window)
     inputs = codec.network_input(x0, window.context)
     np.testing.assert_array_equal(inputs[..., : x0.shape[-1]], x0)
@@ -142,7 +142,7 @@ def test_clip_bounds_rewards_and_terminals(codec, window):
 
 @pytest.fixture(scope="module")
 def falls():
-    """Windows of episodes whose terminal state lies far below all the states before it."""
+    """Windows of episodes whose terminal state lies far below all previous states."""
     rng = np.random.default_rng(0)
     episodes = []
     for _ in range(20):
@@ -183,7 +183,7 @@ def test_increments_are_clipped_to_their_range(windows, window):
         )
 
 
-def test_statistics_come_from_a_part_of_many_windows(windows, window, monkeypatch):
+def test_statistics_come_from_a_subset_of_many_windows(windows, window, monkeypatch):
     monkeypatch.setattr(window_codec, "FIT_WINDOWS", 40)
     codec = fit_codec(windows, "absolute", "standard", "standard")
     states = np.asarray(window.context.observation)
@@ -194,7 +194,9 @@ def test_statistics_come_from_a_part_of_many_windows(windows, window, monkeypatc
 
 @pytest.mark.parametrize("features", [1, 2])
 @pytest.mark.parametrize(("target", "normalizer"), ALLOWED)
-def test_few_features_at_a_time_give_the_same(windows, monkeypatch, target, normalizer, features):
+def test_fitting_in_blocks_of_features_gives_the_same(
+    windows, monkeypatch, target, normalizer, features
+):
     whole = fit_codec(windows, target, normalizer, "quantile")
     most = features * len(windows.starts) * HORIZON
     monkeypatch.setattr(window_codec, "FIT_NUMBERS", most + 1)
@@ -216,7 +218,7 @@ def grouped(windows, **groups):
     return fit_codec(windows, "increment", "standard", "standard", **groups)
 
 
-def test_channels_of_the_diffused_groups_lie_side_by_side_in_one_order(windows):
+def test_channels_of_the_diffused_groups_have_a_fixed_order(windows):
     parts = {"observation": (0, 3), "reward": (3, 4), "terminal": (4, 5)}
     joint = {"observation": (0, 3), "action": (3, 5), "reward": (5, 6), "terminal": (6, 7)}
     for groups, expected in (
@@ -270,9 +272,7 @@ def test_a_given_action_is_pinned_where_it_is_diffused_and_embedded_where_it_is_
         np.testing.assert_array_equal(codec.embedded_action(window.context), seen)
 
 
-def test_a_decoded_window_has_the_context_where_it_is_given_and_nothing_of_absent_groups(
-    windows, window
-):
+def test_a_decoded_window_has_the_given_context_and_no_absent_groups(windows, window):
     def decoded(**groups):
         codec = grouped(windows, **groups)
         x0 = codec.clip(jnp.full((len(window.reward), HORIZON, codec.width), 1e6))
@@ -296,11 +296,11 @@ def test_a_decoded_window_has_the_context_where_it_is_given_and_nothing_of_absen
     [
         (("observation", "rewards"), GIVEN, "unknown group in diffused 'rewards'.*mean 'reward'"),
         (DIFFUSED, ("observation", "reward"), "unknown group in given 'reward'.*action, obs"),
-        (("reward", "terminal"), GIVEN, "diffused is .* must hold 'observation'"),
-        (DIFFUSED, ("action",), "given is .* must hold 'observation'"),
+        (("reward", "terminal"), GIVEN, "diffused is .* must contain 'observation'"),
+        (DIFFUSED, ("action",), "given is .* must contain 'observation'"),
         (("observation", "observation"), GIVEN, "no group twice"),
     ],
 )
-def test_groups_that_no_model_can_have_are_refused(diffused, given, message):
+def test_invalid_groups_are_rejected(diffused, given, message):
     with pytest.raises(UserError, match=message):
         check_groups(diffused, given)

@@ -27,7 +27,7 @@ def window(small_windows):
 
 
 def network(params, codec, x, step, keep, context):
-    """The network's float64 output for `x`, whose first state is set to the known one."""
+    """The network's float64 output for `x`, whose first state is set to the given one."""
     absolute = codec.observation_target == "absolute"
     normalizer = codec.target if absolute else codec.state
     state = np.asarray(normalizer.normalize(context.observation))
@@ -40,7 +40,7 @@ def network(params, codec, x, step, keep, context):
     return np.asarray(APPLY(params, x.astype(np.float32), *inputs), np.float64)
 
 
-def test_an_initial_state_has_the_codec_of_its_windows_and_its_parameters_as_average(
+def test_an_initial_state_has_a_fitted_codec_and_an_average_equal_to_its_parameters(
     small_model, small_windows
 ):
     model, state = small_model("displacement")
@@ -151,7 +151,7 @@ def test_the_unconditional_model_ignores_the_return(small_model, window):
     np.testing.assert_allclose(*rewards, atol=1e-6)
 
 
-def test_average_follows_every_few_steps_and_starts_late(small_model, window):
+def test_the_average_is_updated_every_few_steps_and_starts_late(small_model, window):
     model, state = small_model(ema_every=2, ema_start=4, ema_decay=0.75)
     update = jax.jit(model.update)
     average = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
@@ -226,7 +226,7 @@ def test_schedules_in_continuous_time_train_and_sample(
     for step in range(2):
         state, metrics = update(state, window, jax.random.key(step))
         assert np.isfinite(metrics["loss"])
-    # No discrete schedule has so many of its 5 steps.
+    # More steps than a discrete schedule of 5 steps has.
     sampling = Sampling(sampling_steps=8, sampler=sampler)
     keys = jax.random.split(jax.random.key(5), 8)
     rollout = jax.jit(partial(model.sample, sampling=sampling))(state, window.context, keys)
@@ -238,7 +238,7 @@ def test_schedules_in_continuous_time_train_and_sample(
     assert (np.abs(changes).max(axis=(0, 1)) <= 5 * scale).all()
 
 
-def test_one_compilation_for_each_shape(small_model, window):
+def test_one_compilation_per_shape(small_model, window):
     model, state = small_model()
     update, sample = jax.jit(model.update), jax.jit(model.sample)
     for seed in range(3):
@@ -247,7 +247,7 @@ def test_one_compilation_for_each_shape(small_model, window):
     assert (update._cache_size(), sample._cache_size()) == (1, 1)
 
 
-def test_computing_in_bfloat16_changes_no_more_than_its_rounding(small_model, window):
+def test_computing_in_bfloat16_changes_results_by_rounding_only(small_model, window):
     keys = jax.random.split(jax.random.key(5), 8)
     draws = jax.random.split(jax.random.key(3), 64)
     losses, gradients, rollouts = [], [], []
@@ -264,12 +264,12 @@ def test_computing_in_bfloat16_changes_no_more_than_its_rounding(small_model, wi
     assert (losses[0] != losses[1]).any()
     assert (full.reward != half.reward).any()
     np.testing.assert_allclose(*losses, rtol=0.02)
-    # Not of all draws: where a group norm divides by almost nothing, rounding is all there is.
+    # Not for every draw: where a group norm divides by almost 0, rounding errors dominate.
     exact, rounded = gradients
     distance = np.linalg.norm(rounded - exact, axis=1) / np.linalg.norm(exact, axis=1)
     assert 0.0 < np.median(distance) < 0.25
     assert half.observation.dtype == half.reward.dtype == jnp.float32
-    # Not all of them: a flag at its threshold may turn, and holds the states after it.
+    # Not for all: a flag at its threshold may flip, which changes the states after it.
     assert np.median(np.abs(half.observation - full.observation)) < 0.1
 
 
@@ -297,10 +297,10 @@ def test_computing_in_bfloat16_changes_no_more_than_its_rounding(small_model, wi
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"ema_every": 0}, "ema_every is 0"),
-        ({"observation_normalizer": "quantile"}, "'quantile' is for absolute"),
+        ({"observation_normalizer": "quantile"}, "'quantile' is for observation_target 'absolute'"),
     ],
 )
-def test_a_wrong_setting_is_named(settings, message):
+def test_an_invalid_setting_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
         WorldModel(**settings)
 
@@ -310,7 +310,7 @@ HIDDEN = 0.3  # standard deviation of what nothing tells
 
 
 def one_step(rng):
-    """An episode whose return-to-go is its reward, which tells a part of the next state."""
+    """An episode whose return-to-go is its reward, which determines part of the next state."""
     known = np.array([rng.normal(), rng.uniform(-1, 1), rng.normal()])
     state, action, reward = known
     next_state = FACTORS @ known + HIDDEN * rng.normal()

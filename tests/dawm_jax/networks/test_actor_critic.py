@@ -24,7 +24,7 @@ def rng():
 
 
 def randomized(params, rng):
-    """Parameters of the same shapes, none of them at a special value such as a bias of zero."""
+    """Random parameters of the same shapes, without special values such as zero biases."""
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
 
 
@@ -93,7 +93,7 @@ def test_log_probability_is_the_change_of_variables(rng):
 
 
 def test_log_probability_of_many_actions_in_a_compiled_program(rng):
-    """Sums over this many numbers are compiled in another way."""
+    """Sums over this many numbers are compiled differently."""
     mean, log_std = rng.normal(size=(2, 20_000, 2)).astype(np.float32)
     action = np.tanh(1.5 * rng.normal(size=(20_000, 2))).astype(np.float32)
     action = np.clip(action, -np.float32(BOUND), np.float32(BOUND))

@@ -1,4 +1,4 @@
-"""What a network computes on a CPU and what it computes elsewhere is the same function."""
+"""A network computes the same function on a CPU and on other backends."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_pass
 
 
 def arguments(network, batch=2):
-    """Random inputs, of as many steps as leave two at the narrowest level."""
+    """Random inputs with just enough steps to leave two at the narrowest level."""
     rng = np.random.default_rng(0)
     steps = 2 ** len(network.multipliers)
     x, action = (rng.standard_normal((batch, *s), np.float32) for s in ((steps, 12), (3,)))
@@ -28,7 +28,7 @@ def shapes(network):
 
 
 def random_parameters(network):
-    """Biases are not zero, and layers keep the scale of their inputs."""
+    """Parameters with nonzero biases, whose layers preserve the scale of their inputs."""
     rng = np.random.default_rng(1)
 
     def draw(leaf):
@@ -66,7 +66,7 @@ def assert_same(tree, expected, tolerance):
     assert np.mean(nonzero) > 0.8
 
 
-def test_both_ways_of_a_narrow_network_are_the_same_function(traced_for, narrow_up_to):
+def test_cpu_and_xla_forms_of_a_narrow_network_are_the_same_function(traced_for, narrow_up_to):
     params = random_parameters(NARROW)
     traced_for(False)
     expected = outputs_and_gradients(NARROW, params)
@@ -76,7 +76,7 @@ def test_both_ways_of_a_narrow_network_are_the_same_function(traced_for, narrow_
         assert_same(outputs_and_gradients(NARROW, params), expected, 1e-5)
 
 
-def test_both_ways_of_the_papers_network_are_the_same_function(traced_for):
+def test_cpu_and_xla_forms_of_the_papers_network_are_the_same_function(traced_for):
     params = random_parameters(PAPER)
     traced_for(False)
     expected = outputs_and_gradients(PAPER, params)
@@ -84,7 +84,7 @@ def test_both_ways_of_the_papers_network_are_the_same_function(traced_for):
     assert_same(outputs_and_gradients(PAPER, params), expected, 1e-4)
 
 
-def test_both_ways_in_bfloat16_are_as_near_to_float32(traced_for):
+def test_cpu_and_xla_forms_in_bfloat16_are_equally_close_to_float32(traced_for):
     params = random_parameters(NARROW)
     expected = outputs(NARROW, params)
     for cpu in (True, False):
@@ -98,7 +98,7 @@ def program(network):
 
 
 @pytest.mark.parametrize("network", [NARROW, PAPER], ids=["narrow", "paper"])
-def test_elsewhere_each_kernel_is_one_convolution_and_each_dense_layer_one_product(
+def test_off_the_cpu_each_kernel_is_one_convolution_and_each_dense_layer_one_product(
     traced_for, network
 ):
     traced_for(False)

@@ -69,7 +69,7 @@ def test_temporal_convolution(steps, taps, stride, left):
 
 
 @pytest.mark.parametrize(("steps", "products"), [(1, 1), (2, 3), (4, 9), (8, 5), (3, 5)])
-def test_wide_convolutions_of_few_steps_take_fewer_products(traced_for, steps, products):
+def test_wide_convolutions_over_few_steps_need_fewer_products(traced_for, steps, products):
     traced_for(True)
     x, kernel = arrays((3, steps, 600), (5, 600, 4))
     program = jax.make_jaxpr(lambda x, k: temporal_convolution(x, k, left=2))(x, list(kernel))
@@ -77,8 +77,8 @@ def test_wide_convolutions_of_few_steps_take_fewer_products(traced_for, steps, p
 
 
 @pytest.mark.parametrize("steps", [2, 4])
-def test_fewer_products_are_as_exact(traced_for, steps):
-    """The error of wide convolutions is that of a sum of as many float32 products."""
+def test_fewer_products_are_equally_accurate(traced_for, steps):
+    """The error of wide convolutions does not exceed that of a float32 sum of as many products."""
     traced_for(True)
     x, kernel, out = arrays((4, steps, 512), (5, 512, 64), (4, steps, 64))
     wide, slopes = jax.vjp(lambda x, k: temporal_convolution(x, k, left=2), x, tuple(kernel))
@@ -90,7 +90,7 @@ def test_fewer_products_are_as_exact(traced_for, steps):
 
 
 @pytest.mark.parametrize(("taps", "stride"), [(5, 1), (3, 2)])
-def test_temporal_conv_is_centred_and_adds_its_bias(taps, stride):
+def test_temporal_conv_is_centered_and_adds_its_bias(taps, stride):
     x, kernel, bias = arrays((2, 8, 3), (taps, 3, 4), (4,))
     params = {"params": conv_params(kernel, bias)}
     expected = naive_convolution(x, kernel, stride, taps // 2) + bias
@@ -100,7 +100,7 @@ def test_temporal_conv_is_centred_and_adds_its_bias(taps, stride):
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.usefixtures("every_way")
-def test_upsample_is_a_transposed_convolution_of_padding_one(steps):
+def test_upsample_is_a_transposed_convolution_with_padding_one(steps):
     x, kernel, bias = arrays((2, steps, 3), (4, 3, 3), (3,))
     expected = np.tile(bias.astype(np.float64), (2, 2 * steps, 1))
     for i in range(steps):
@@ -125,7 +125,7 @@ def test_conv_block_is_convolution_group_norm_mish():
     np.testing.assert_allclose(block, expected, atol=1e-5)
 
 
-def test_mish_and_its_slope_are_exact_everywhere():
+def test_mish_and_its_derivative_are_accurate_everywhere():
     x = np.array([-80.0, -20.0, -5.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 5.0, 19.9, 20.1, 80.0])
     tanh = np.tanh(np.logaddexp(0.0, x))
     slope = tanh + x * (1.0 - tanh**2) / (1.0 + np.exp(-x))
@@ -136,7 +136,7 @@ def test_mish_and_its_slope_are_exact_everywhere():
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 @pytest.mark.usefixtures("every_way")
-def test_group_norm_and_its_gradients_are_those_of_flax(dtype):
+def test_group_norm_and_its_gradients_match_flax(dtype):
     x, scale, bias, out = arrays((3, 4, 24), (24,), (24,), (3, 4, 24))
     x[1] = 0.5  # no variance
     params = {"scale": scale, "bias": bias}
@@ -163,7 +163,7 @@ def test_group_norm_whitens_each_group():
     np.testing.assert_allclose(groups.var((1, 3)), 1.0, atol=1e-4)
 
 
-def test_kernels_start_with_the_variance_of_their_fan_in():
+def test_kernels_are_initialized_with_fan_in_variance():
     params = TemporalConv(400, taps=5).init(jax.random.key(0), jnp.zeros((1, 4, 300)))["params"]
     assert len(params["kernel"]) == 5
     for weights in params["kernel"]:
@@ -208,7 +208,7 @@ def expected_parameters(width, multipliers, channels, embeddings):
     return count + conv_block(width, width) + affine(width, channels)
 
 
-def test_parameter_count_is_the_published_one():
+def test_parameter_count_matches_the_published_one():
     assert expected_parameters(128, (1, 4, 8), 12, [128, 1]) == pytest.approx(59.7e6, abs=0.05e6)
     one = jnp.ones(1)
     shapes = jax.eval_shape(
@@ -236,7 +236,7 @@ def unet():
     return jax.jit(lambda **inputs: network.apply(params, **inputs)), inputs
 
 
-def test_each_part_is_traced_once_for_its_shapes(traced_for, unet):
+def test_each_part_is_traced_once_per_shape(traced_for, unet):
     traced_for(True)
     predict, inputs = unet
     program = jax.make_jaxpr(predict)(**inputs).eqns[0].params["jaxpr"]
@@ -262,7 +262,7 @@ def test_a_hidden_return_has_no_effect(unet):
 
 
 @pytest.mark.parametrize("name", ["step", "return_to_go", "keep_return", "action"])
-def test_every_condition_moves_its_own_window_only(unet, name):
+def test_every_condition_affects_only_its_own_window(unet, name):
     predict, inputs = unet
     first = inputs[name][0]
     value = inputs[name].at[0].set(~first if name == "keep_return" else first + 1)
@@ -272,7 +272,7 @@ def test_every_condition_moves_its_own_window_only(unet, name):
     np.testing.assert_allclose(difference[1:], 0.0, atol=1e-6)
 
 
-def test_the_last_step_reaches_the_first_and_back(unet):
+def test_the_first_and_the_last_step_affect_each_other(unet):
     predict, inputs = unet
     for source, target in ((0, 3), (3, 0)):
         x = inputs["x"].copy()

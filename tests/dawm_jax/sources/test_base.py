@@ -1,4 +1,4 @@
-"""What rollouts start from and are conditioned on, and the seam between a source and its user."""
+"""Starts and return targets of rollouts, and the protocol of a source."""
 
 import chex
 import jax
@@ -36,7 +36,7 @@ def test_return_targets_by_hand(target, expected):
     assert found.dtype == np.float32
 
 
-def test_a_target_leaves_the_recorded_returns_as_they_are():
+def test_a_target_does_not_modify_the_recorded_returns():
     returns = RETURNS.copy()
     ReturnTarget(quantile=1.0).of(returns)
     ReturnTarget(value=1.0).of(returns)
@@ -52,7 +52,7 @@ def test_a_target_leaves_the_recorded_returns_as_they_are():
         ({"value": float("nan")}, "value is nan"),
     ],
 )
-def test_a_wrong_return_target_is_named(settings, message):
+def test_an_invalid_return_target_is_named(settings, message):
     with pytest.raises(UserError, match=f"^ReturnTarget.{message}"):
         ReturnTarget(**settings)
 
@@ -154,7 +154,7 @@ def test_units_are_rounded_up(steps, transitions, units):
     assert Echo(steps=steps).units(transitions) == units
 
 
-def test_recorded_data_alone_train_and_add_nothing(small_dataset):
+def test_the_recorded_source_trains_no_model_and_adds_no_transitions(small_dataset):
     source = Recorded()
     assert source.models() == {}
     assert source.units(1_000_000) == 0
@@ -162,8 +162,8 @@ def test_recorded_data_alone_train_and_add_nothing(small_dataset):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_registered_source_keeps_the_protocol(name, small_dataset):
-    """It has a version, data for each of its models, and units enough for what is requested."""
+def test_every_registered_source_implements_the_protocol(name, small_dataset):
+    """It has a version, data for each of its models, and enough units for a request."""
     source = SOURCES[name]()
     assert source.version >= 1
     assert hash(source) == hash(SOURCES[name]())

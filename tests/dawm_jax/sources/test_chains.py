@@ -24,8 +24,8 @@ def obtained(
 
 
 @pytest.mark.parametrize("steps", [2, 5])
-def test_a_rollout_starts_from_the_last_state_but_one_of_the_one_before(steps):
-    """Each state is one more than the one before and pays its number."""
+def test_a_rollout_starts_from_the_second_to_last_state_of_the_previous_one(steps):
+    """Each state is one more than the previous one, and its reward is its number."""
 
     def script(context, keys, numbers):
         position = context.observation + numbers
@@ -46,8 +46,8 @@ def test_a_return_by_hand():
     np.testing.assert_allclose(obtained(script, 2, scale=5.0), [2.5], rtol=1e-6)
 
 
-def test_nothing_is_paid_in_or_after_a_terminal_state():
-    """State number k pays 1; states 1 to 7 end an episode in every place of a rollout."""
+def test_rewards_in_or_after_a_terminal_state_do_not_count():
+    """Every state has reward 1; states 1 to 7 end an episode at every step of a rollout."""
 
     def script(context, keys, numbers):
         position = context.observation[:, :1] + numbers
@@ -69,8 +69,8 @@ def test_the_next_rollout_starts_with_the_last_action():
 
 
 @pytest.mark.parametrize("steps", [2, 4])
-def test_the_next_rollout_is_conditioned_on_what_is_left_of_the_target(steps):
-    """Every step pays a tenth of the rollout's target."""
+def test_the_next_rollout_is_conditioned_on_the_rest_of_the_target(steps):
+    """The reward of every step is a tenth of the rollout's target."""
 
     def script(context, keys, numbers):
         return numbers, 0.1 * context.return_to_go[:, None] * 20.0, False

@@ -1,4 +1,4 @@
-"""DAWM's windows as transitions, and what it passes to its models."""
+"""DAWM's windows as transitions, and the inputs of its models."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import UserError
 from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.termination import TerminationModel
+from dawm_jax.models.window_codec import DIFFUSED
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.sources import DAWM
 from dawm_jax.sources.base import cut_rollouts
@@ -77,9 +78,7 @@ class Beyond(TerminationModel):
         return observation[..., 0] > state
 
 
-@pytest.mark.parametrize(
-    "diffused", [("observation", "reward"), ("observation", "terminal", "reward")]
-)
+@pytest.mark.parametrize("diffused", [DIFFUSED, (*DIFFUSED, "terminal")])
 def test_the_first_action_is_the_recorded_one_and_the_others_are_inferred(diffused):
     """The third state after the first, 1 + 2 * 9, ends each rollout by either model."""
     sampling = Sampling(sampling_steps=2, temperature=0.25)
@@ -108,7 +107,7 @@ def test_the_models_in_the_order_and_with_the_data_of_their_training(small_sourc
         ("inverse_dynamics", source.inverse_dynamics),
         ("termination", source.termination),
     ]
-    ends = WorldModel(diffused=("observation", "reward", "terminal"))
+    ends = WorldModel(diffused=(*DIFFUSED, "terminal"))
     assert list(DAWM(world_model=ends).models()) == ["world_model", "inverse_dynamics"]
     windows = source.data("world_model", small_dataset)
     chex.assert_trees_all_equal(windows, WindowSet.of(small_dataset, source.steps + 1))
@@ -124,12 +123,12 @@ def test_the_models_in_the_order_and_with_the_data_of_their_training(small_sourc
     assert len(expected.starts) < len(windows.starts)
 
 
-def test_more_sampling_steps_than_diffusion_steps_are_refused():
+def test_more_sampling_steps_than_diffusion_steps_are_rejected():
     with pytest.raises(UserError, match=r"sampling_steps is 6; it must be between 1 and .*, 5"):
         DAWM(sampling=Sampling(sampling_steps=6))
 
 
-def test_a_setting_of_another_kind_is_named():
+def test_a_setting_of_another_type_is_named():
     with pytest.raises(UserError, match=r"^DAWM.skip_truncated_tail is -1"):
         DAWM(skip_truncated_tail=-1)
     with pytest.raises(UserError, match=r"^DAWM.world_model is .*settings of class WorldModel"):

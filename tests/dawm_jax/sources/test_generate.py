@@ -1,4 +1,4 @@
-"""A source's transitions: their number, their parts, and what they depend on."""
+"""A source's transitions: their number, their parts and their dependencies."""
 
 import chex
 import jax
@@ -22,7 +22,7 @@ def joined(parts):
 
 
 def recorded_returns(dataset, observations):
-    """The scaled return-to-go of the recorded steps that `observations` are, and their numbers."""
+    """The scaled return-to-go and the numbers of the recorded steps with these observations."""
     episodes = dataset.episodes
     recorded = np.flatnonzero(np.asarray(episodes.steps_left))
     states = np.asarray(episodes.observation)[recorded]
@@ -38,7 +38,7 @@ def test_quantile_zero_conditions_on_the_recorded_return(small_dataset):
     np.testing.assert_allclose(transitions.reward, recorded, rtol=1e-5)
 
 
-def test_a_higher_recorded_return_is_kept(small_dataset):
+def test_a_higher_recorded_return_replaces_the_target(small_dataset):
     source = Echo(target=ReturnTarget(quantile=0.5, stretch=1.1))
     transitions = echo(small_dataset, source, transitions=600)
     recorded, _ = recorded_returns(small_dataset, transitions.observation)
@@ -88,7 +88,7 @@ def test_the_number_of_transitions_in_all_and_in_parts(
     chex.assert_trees_all_equal(joined(parts), transitions)
 
 
-def test_another_number_of_transitions_needs_no_other_compilation(small_dataset):
+def test_another_number_of_transitions_needs_no_recompilation(small_dataset):
     traced = []
 
     class Watched(Echo):
@@ -104,7 +104,7 @@ def test_another_number_of_transitions_needs_no_other_compilation(small_dataset)
 
 
 def test_the_trained_states_are_arguments_of_the_compiled_program(small_dataset):
-    """As constants they would be compiled in."""
+    """Otherwise they would be compiled in as constants."""
 
     class Checked(Echo):
         def rollout(self, states, context, keys, discount):
@@ -121,7 +121,7 @@ def test_the_trained_states_are_arguments_of_the_compiled_program(small_dataset)
     np.testing.assert_allclose(other, one + 5.0, rtol=1e-6)
 
 
-def test_parts_from_a_later_unit_on_are_the_same(small_dataset):
+def test_parts_from_a_later_unit_are_the_same(small_dataset):
     source = Echo(noise=1.0)
     whole = list(echo(small_dataset, source, function=synthesize_parts, transitions=100, chunk=16))
     rest = synthesize_parts(
@@ -142,7 +142,7 @@ def test_the_transitions_do_not_depend_on_the_chunk(small_dataset, small_source)
     chex.assert_trees_all_close(whole, parts, rtol=1e-7, atol=1e-3)
 
 
-def test_the_key_decides(small_dataset):
+def test_the_key_determines_the_result(small_dataset):
     one, same, other = (
         echo(small_dataset, key=key, transitions=90).observation for key in (0, 0, 1)
     )
@@ -168,10 +168,10 @@ OUT_OF_MEMORY = jax.errors.JaxRuntimeError(
 
 @pytest.fixture
 def fails(monkeypatch):
-    """fails(step, when) raises the error, if any, that `when` gives in a step of each chunk.
+    """fails(step, when) raises the error, if any, that `when` returns in a step of each chunk.
 
     The step is "_generate", the call of the compiled program, or "fetch", which waits for it;
-    `when` is given the units of the chunk and the number of steps that did not fail.
+    `when` receives the units of the chunk and the number of steps that did not fail.
     """
 
     def fail(step, when):
@@ -247,6 +247,6 @@ def test_another_error_is_not_retried(small_dataset, fails, error):
         ({"chunk": 0}, "chunk is 0"),
     ],
 )
-def test_a_wrong_setting_is_named(settings, message):
+def test_an_invalid_setting_is_named(settings, message):
     with pytest.raises(ValueError, match=f"^Synthesis.{message}"):
         Synthesis(**settings)

@@ -111,7 +111,7 @@ class Never(TerminationModel):
 
 
 def linear_episode(rng, steps):
-    """Of the system of `linear_motion`, kept near 0 by its drift."""
+    """An episode of the system of `linear_motion`, whose drift holds it near 0."""
     observation, action = [rng.normal(size=3) * NOISE[:3]], rng.uniform(-1.0, 1.0, (steps, 2))
     rewards = []
     for a in action:
@@ -121,7 +121,7 @@ def linear_episode(rng, steps):
     return np.array(observation), action, np.array(rewards), False
 
 
-def test_rollouts_vary_as_those_of_the_system():
+def test_rollouts_have_the_mean_and_variance_of_the_system():
     """Mean and variance after each step, of many rollouts from one state under one action."""
     rng = np.random.default_rng(0)
     dataset = make_dataset([linear_episode(rng, 200) for _ in range(20)])
@@ -157,7 +157,7 @@ ENDS = ((30, True), (1, True), (25, False), (3, True), (20, False))
 
 @cache
 def initial(ends=ENDS):
-    """Untrained states, and the data set of noise that they are of."""
+    """Untrained states, and their data set of noise."""
     rng = np.random.default_rng(0)
     dataset = make_dataset([random_episode(rng, *end) for end in ends], 0.9, 2.0)
     key, models = jax.random.key(1), SMALL.models()
@@ -176,14 +176,14 @@ def test_the_result_does_not_depend_on_the_chunk():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), whole, parts)
 
 
-def test_the_key_decides_and_every_step_has_its_own():
+def test_the_key_determines_the_result_and_every_step_has_its_own():
     one, same, other = (synthetic(key=key) for key in (2, 2, 3))
     jax.tree.map(np.testing.assert_array_equal, one, same)
     assert np.isin(one.action, other.action).mean() < 0.02  # none but those at the bounds
     assert len(np.unique(one.action)) > 0.98 * one.action.size
 
 
-def test_rollouts_start_at_recorded_steps_and_go_on_from_their_own_states():
+def test_rollouts_start_at_recorded_steps_and_continue_from_their_own_states():
     ends = ((79, False),)  # without terminal states in the data, no rollout ends
     transitions = synthetic(ends=ends)
     assert len(transitions.reward) == 100
@@ -197,7 +197,7 @@ def test_rollouts_start_at_recorded_steps_and_go_on_from_their_own_states():
     np.testing.assert_array_equal(rollout.action[:, 1:], rollout.next_action[:, :-1])
 
 
-def test_neither_action_nor_return_of_the_context_matter():
+def test_the_action_and_return_of_the_context_do_not_matter():
     states, dataset = initial()
     start = np.asarray(dataset.episodes.observation)
     one, _ = roll_out(SMALL, states, contexts(start))
@@ -250,7 +250,7 @@ def test_nothing_follows_a_terminal_state():
     assert (np.asarray(transitions.next_action)[~terminal] != 0.0).all()
 
 
-def test_another_count_or_key_needs_no_other_compilation(compiled):
+def test_another_count_or_key_needs_no_recompilation(compiled):
     states, dataset = initial()
     source = replace(SMALL, rollout_steps=2)
     for count, key in ((100, 0), (300, 0), (100, 1)):
@@ -266,7 +266,7 @@ def test_rollouts_can_be_chained():
     assert np.isfinite(total).all()
 
 
-def test_a_single_recorded_step_will_do():
+def test_a_single_recorded_step_suffices():
     transitions = synthetic(count=8, ends=((1, True),))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(transitions))
     assert len(transitions.reward) == 2  # all recorded steps are terminal
@@ -289,6 +289,6 @@ def test_the_registry_and_the_models():
         ({"dynamics": None}, "dynamics is None"),
     ],
 )
-def test_a_wrong_setting_is_named(settings, message):
+def test_an_invalid_setting_is_named(settings, message):
     with pytest.raises(UserError, match=message):
         OneStep(**settings)

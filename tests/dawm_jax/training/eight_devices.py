@@ -1,4 +1,4 @@
-"""Tests on eight simulated devices, which test_devices.py runs in a process that has them."""
+"""Tests on eight simulated devices; test_devices.py runs them in a process of its own."""
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ def initial(learner, dataset, keys):
 
 @pytest.fixture
 def operations(monkeypatch):
-    """Floating-point operations of a device in each program that is compiled, in order."""
+    """Floating-point operations per device of each compiled program, in order."""
     compiled_loop(lambda state: state)  # checks the compiler's options, once
     counts, jit = [], jax.jit
 
@@ -58,12 +58,12 @@ def assert_close(one, other, atol=1e-5):
 
 
 def shards(tree):
-    """The size of the first axis in each of the arrays, and in one device's share of it."""
+    """The size of each array's first axis, and of one device's share of it."""
     return {(len(leaf), len(leaf.addressable_data(0))) for leaf in jax.tree.leaves(tree)}
 
 
 @pytest.mark.parametrize(("seeds", "shape"), [(1, (1, 8)), (3, (1, 8)), (4, (4, 2)), (16, (8, 1))])
-def test_seeds_have_as_many_devices_as_divide_them(seeds, shape):
+def test_the_seed_axis_divides_the_seeds(seeds, shape):
     assert device_mesh(seeds).devices.shape == shape
 
 
@@ -109,7 +109,7 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
         trained = fit(learner, first[0], mix, first[1], seeds=True, mesh=mesh)
         assert_close(first[2], trained)
         assert shards(trained) == {(seeds, share)}
-        # Seeds in a loop are counted once, with all of Adam, which is on every device of the data.
+        # Seeds in a loop count once, with all of Adam, which every device of the data axis runs.
         most = 2 / mesh.shape["data"] if backend == "cpu" else 1.5 * seeds / 64
         assert operations[-1] < most * operations[0]
     with pytest.raises(
@@ -134,7 +134,7 @@ def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name, compi
 
 
 @pytest.mark.parametrize("seeds", [1, 4])
-def test_a_state_on_a_mesh_is_donated_to_the_next_chunk_but_not_the_callers_own(dataset, seeds):
+def test_a_state_on_a_mesh_is_donated_to_the_next_chunk_but_the_callers_is_not(dataset, seeds):
     learner = LEARNERS["bc"](steps=3, hidden=(8,), batch_size=8)
     keys = jax.random.split(KEY, seeds)
     own = initial(learner, dataset, keys)
@@ -151,10 +151,10 @@ def test_a_state_on_a_mesh_is_donated_to_the_next_chunk_but_not_the_callers_own(
 
 
 def test_learners_on_transitions_in_a_file(dataset, tmp_path):
-    """Each device is given the rows of its own seeds."""
+    """Each device receives the rows of its own seeds."""
     recorded = to_transitions(dataset)
     np.savez(tmp_path / "transitions.npz", **vars(recorded))
-    columns = npz_columns.mapped(tmp_path / "transitions.npz")
+    columns = npz_columns.memory_map(tmp_path / "transitions.npz")
     stored = StoredTransitions(columns, lambda action: action, memory=2**14)
     learner = TD3BC(steps=4, hidden=(8,), batch_size=16)
     keys = jax.random.split(KEY, 4)

@@ -1,4 +1,4 @@
-"""The training loop on a toy component, and its promises on a learner."""
+"""The training loop on a toy component and on a learner."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Walk:
-    """x <- x + mean of the batch + noise; 'room' is not a number where x is above `limit`."""
+    """x <- x + mean of the batch + noise; 'room' is NaN where x exceeds `limit`."""
 
     steps: int = 12
     updates_per_step: int = 2
@@ -103,7 +103,7 @@ def chunks(td3bc):
     return results(*td3bc, chunk=2)
 
 
-def test_the_length_of_the_chunks_changes_no_bit(whole, chunks):
+def test_results_are_bit_identical_for_any_chunk_length(whole, chunks):
     assert [done for done, *_ in whole] == [24]
     assert [done for done, *_ in chunks] == list(range(2, 25, 2))
     chex.assert_trees_all_equal(chunks[-1][1], whole[-1][1])
@@ -117,7 +117,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(td3bc, whole, chunks):
     chex.assert_trees_all_equal(rest[-1][1], whole[-1][1])
 
 
-def test_a_start_within_a_chunk_makes_what_is_left_of_it():
+def test_a_start_within_a_chunk_trains_the_rest_of_it():
     whole = results(Walk(), jnp.zeros(()), chunk=6)
     _, halfway, _ = results(Walk(), jnp.zeros(()), chunk=2)[3]
     ((end, state, _),) = results(Walk(), halfway, start=8, chunk=6)
@@ -126,8 +126,8 @@ def test_a_start_within_a_chunk_makes_what_is_left_of_it():
 
 
 @pytest.mark.parametrize("seeds", [False, True])
-def test_a_metric_that_is_not_finite_stops_the_run_and_is_named(seeds):
-    """With seeds, one of them is enough."""
+def test_a_nonfinite_metric_stops_the_run_and_is_named(seeds):
+    """One seed is enough."""
     xs = np.stack([walk_by_hand(key) for key in (KEYS if seeds else [KEY])])
     limit = xs[:, :4].max() - 0.01  # of two chunks
     assert (xs[:, :4] > limit).any(1).sum() == 1
@@ -154,7 +154,7 @@ class Growing(Walk):
 
 
 @pytest.mark.parametrize("seeds", [False, True])
-def test_a_state_that_is_not_finite_stops_the_run_and_its_leaf_is_named(seeds):
+def test_a_nonfinite_state_stops_the_run_and_its_leaf_is_named(seeds):
     state = {"scale": jnp.float32(1.0), "count": jnp.int32(0)}
     message = r"^'state\['scale'\]' of Growing is not finite in updates 5 to 8\. Lower the learning"
     key = KEY
@@ -171,19 +171,13 @@ def test_a_state_that_is_not_finite_stops_the_run_and_its_leaf_is_named(seeds):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"chunk": 5}, "12 updates from update 0 on cannot be divided into chunks of 5"),
-        (
-            {"chunk": 8, "start": 2},
-            "12 updates from update 2 on cannot be divided into chunks of 8",
-        ),
-        (
-            {"chunk": 6, "start": 3},
-            "from update 3 on cannot be divided into chunks of 6, 2 at a time",
-        ),
-        ({"chunk": 3}, "a chunk of 3 updates is not a positive multiple of 2"),
+        ({"chunk": 5}, "chunk is 5 and start 0; chunk must divide the 12 updates"),
+        ({"chunk": 8, "start": 2}, "chunk is 8 and start 2; chunk must divide the 12 updates"),
+        ({"chunk": 6, "start": 3}, "start 3; .* start must be a multiple of updates_per_step, 2"),
+        ({"chunk": 3}, "chunk is 3; it must be a positive multiple of 2"),
     ],
 )
-def test_a_wrong_chunk_is_refused(settings, message):
+def test_an_invalid_chunk_is_rejected(settings, message):
     with pytest.raises(ValueError, match=message):
         results(Walk(), jnp.zeros(()), **settings)
 
@@ -197,7 +191,7 @@ def test_all_chunks_share_one_compilation(seeds):
 
 
 def test_data_are_an_argument_of_the_compiled_chunk():
-    """They would be compiled in as a constant otherwise."""
+    """Otherwise they would be compiled in as a constant."""
     drawn_from = []
 
     @struct.dataclass
@@ -211,7 +205,7 @@ def test_data_are_an_argument_of_the_compiled_chunk():
 
 
 @pytest.mark.parametrize("seeds", [False, True])
-def test_a_state_is_donated_to_the_next_chunk_but_not_the_callers_own(seeds):
+def test_a_state_is_donated_to_the_next_chunk_but_the_callers_is_not(seeds):
     own, key = (jnp.zeros(3), KEYS) if seeds else (jnp.zeros(()), KEY)
     chunks = train(Walk(), own, DATA, key, chunk=4, seeds=seeds)
     states = [next(chunks)[1]]
@@ -223,7 +217,7 @@ def test_a_state_is_donated_to_the_next_chunk_but_not_the_callers_own(seeds):
 
 
 def test_a_state_may_hold_one_array_twice():
-    """As when a target network is its network at first."""
+    """For example, a target network that initially is the network itself."""
 
     class Twin(Walk):
         def update(self, state, batch, key):
@@ -237,7 +231,7 @@ def test_a_state_may_hold_one_array_twice():
     assert not x.is_deleted()
 
 
-def test_training_twice_from_one_state_gives_the_same():
+def test_training_twice_from_one_state_gives_the_same_result():
     """Arrays that state and caller share, as a learner's statistics, stay valid."""
     statistics = DataStatistics(jnp.zeros(3), jnp.ones(3), jnp.float32(1.0), action_dim=2)
     learner = BC(steps=2, hidden=(4,), batch_size=4)
@@ -249,7 +243,7 @@ def test_training_twice_from_one_state_gives_the_same():
     assert not statistics.observation_mean.is_deleted()
 
 
-def test_the_compiled_loop_donates_its_state_copies_less_and_changes_no_bit(td3bc):
+def test_the_compiled_loop_donates_its_state_and_copies_less_with_identical_bits(td3bc):
     learner, state, data = td3bc
     chunk = train_chunk(learner, learner.steps)
 

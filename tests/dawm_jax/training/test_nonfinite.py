@@ -1,4 +1,4 @@
-"""The message of a run that is not finite: the first quantity, the update, the seed."""
+"""The error of a nonfinite run names the first quantity, the update and the seed."""
 
 import re
 
@@ -36,7 +36,7 @@ def message(metrics, state=None, begin=0, end=4, seeds=False):
     ],
 )
 def test_the_first_metric_and_its_update(metrics, begin, end, expected):
-    """A metric of an earlier update is before one of a later update, then their order decides."""
+    """An earlier update comes first; within an update, the order of the metrics decides."""
     assert message(metrics, begin=begin, end=end) == expected
 
 
@@ -61,7 +61,7 @@ class State(struct.PyTreeNode):
 
 
 def test_a_leaf_of_the_state_is_named():
-    """When, within the chunk, is not known; whole numbers are finite."""
+    """The update within the chunk is unknown; integers are always finite."""
     state = State(
         jnp.int32(3), {"Dense_0": {"bias": jnp.zeros(2), "kernel": jnp.array([[0.0, NAN]])}}
     )
@@ -82,7 +82,7 @@ def test_a_metric_is_named_before_the_state():
     assert message({"loss": [0, 0, NAN, NAN]}, state) == ("'loss'", "update 3")
 
 
-def test_a_mean_may_overflow_alone():
+def test_only_the_mean_may_overflow():
     state = State(jnp.int32(3), {"kernel": jnp.zeros(2)})
     metrics = {"loss": np.float32([3e38, 3e38])}
     assert message(metrics, state) == ("the mean of a metric", "updates 1 to 4")

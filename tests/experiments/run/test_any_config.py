@@ -1,4 +1,4 @@
-"""What holds for every config: it is refused with a UserError, or its parts fit together."""
+"""Every config either raises a UserError or builds parts that fit together."""
 
 from collections.abc import Iterator
 from functools import reduce
@@ -83,7 +83,7 @@ added = st.one_of(
 
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(changes, lost, added)
-def test_a_config_is_refused_or_builds_parts_that_fit(changes, lost, added):
+def test_a_config_is_rejected_or_builds_parts_that_fit(changes, lost, added):
     try:
         config = changed(changes, lost, added)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):

@@ -54,7 +54,7 @@ def test_the_paper_config_is_the_papers():
         ("medium-v0", None),
     ],
 )
-def test_the_paper_config_asks_for_a_return_only_where_the_paper_does(dataset, expected):
+def test_the_paper_config_has_a_target_return_only_where_the_paper_has(dataset, expected):
     assert build(paper.get_config(dataset)).sources["dawm"].target.value == expected
 
 
@@ -120,7 +120,7 @@ def test_settings_reach_the_parts():
         ({"held_out": NAN}, "config.held_out is nan"),
     ],
 )
-def test_a_bad_setting_is_named(changes, message):
+def test_an_invalid_setting_is_named(changes, message):
     config = small.get_config()
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message):
@@ -150,7 +150,7 @@ def test_a_bad_setting_is_named(changes, message):
         ("config.dawm.sampling.sampler = None", "Sampling.sampler is None; it must be text"),
     ],
 )
-def test_a_config_file_of_other_settings_is_refused(code, message):
+def test_a_config_file_with_other_settings_is_rejected(code, message):
     config = small.get_config().unlock()
     with config.ignore_type():
         exec(code)

@@ -1,4 +1,4 @@
-"""A config that cannot be read is one message that says where to look."""
+"""An unreadable config gives one message that says where to look."""
 
 import sys
 
@@ -35,7 +35,7 @@ def message_of(path) -> str:
         ("def get_config(:\n", 1, "invalid syntax"),
     ],
 )
-def test_a_fault_of_the_file_is_told_with_its_line(tmp_path, code, line, message):
+def test_an_error_in_the_file_is_reported_with_its_line(tmp_path, code, line, message):
     path = tmp_path / "mine.py"
     path.write_text(code)
     told = message_of(path)
@@ -55,7 +55,7 @@ def test_a_fault_of_the_file_is_told_with_its_line(tmp_path, code, line, message
         (DAWM + "    return config\n", ""),
     ],
 )
-def test_a_file_without_a_config_is_told(tmp_path, code, message):
+def test_a_file_without_a_config_is_reported(tmp_path, code, message):
     path = tmp_path / "mine.py"
     path.write_text(code)
     told = message_of(path)
@@ -64,13 +64,13 @@ def test_a_file_without_a_config_is_told(tmp_path, code, message):
     assert "\n" not in told
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     told = message_of(tmp_path / "lost.py")
     assert "cannot be read: [Errno 2] No such file or directory" in told
     assert "Is a directory" in message_of(tmp_path)
 
 
-def test_a_flag_of_no_field_is_told_as_such():
+def test_a_flag_without_a_field_is_reported():
     config = ConfigDict({"seeds": 1}).lock()
     with pytest.raises(KeyError) as caught:
         _ = config["sedes"]

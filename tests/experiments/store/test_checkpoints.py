@@ -42,7 +42,7 @@ def test_the_newest_two_are_kept_with_their_records(folder):
     assert names == {"20", "30", "20.sha256", "30.sha256"}
 
 
-def test_without_any_there_is_none(tmp_path, capsys):
+def test_an_empty_folder_has_no_checkpoint(tmp_path, capsys):
     assert opened(tmp_path).newest() is None
     assert capsys.readouterr().out == ""
 
@@ -73,7 +73,7 @@ def test_any_damaged_file_is_named_and_the_step_before_is_used(folder, tmp_path,
         shutil.rmtree(place)
 
 
-def test_if_every_step_is_damaged_it_is_said(folder, capsys):
+def test_damage_to_every_step_is_reported(folder, capsys):
     for step in (20, 30):
         (folder / "checkpoints" / str(step) / "record" / "metadata").unlink()
     checkpoints = opened(folder)
@@ -83,7 +83,7 @@ def test_if_every_step_is_damaged_it_is_said(folder, capsys):
     assert checkpoints.newest() == 10
 
 
-def test_what_a_killed_process_left_is_cleaned_up(folder, capsys):
+def test_leftovers_of_a_killed_process_are_cleaned_up(folder, capsys):
     """A step half deleted or not sealed, one that orbax was writing, a half-written seal."""
     place = folder / "checkpoints"
     files.seal_of(place / "30").unlink()

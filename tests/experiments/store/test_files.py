@@ -19,7 +19,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_what_fails_on_the_way_leaves_nothing(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     path = tmp_path / "array.npz"
     path.write_text("before")
 
@@ -90,7 +90,7 @@ def test_every_bit_of_a_seal_counts(sealed):
         assert files.damage(sealed), place
 
 
-def test_a_sealed_file_that_is_gone_is_named(tmp_path):
+def test_a_missing_sealed_file_is_named(tmp_path):
     path = tmp_path / "curve.json"
     path.write_text("[]")
     files.seal(path)

@@ -22,7 +22,7 @@ def written(workdir):
     return [(line["stage"], line["step"], line["loss"][0]) for line in lines]
 
 
-def test_what_came_after_the_last_checkpoint_is_dropped_of_its_stage_alone(tmp_path):
+def test_only_the_lines_of_a_stage_after_its_last_checkpoint_are_dropped(tmp_path):
     write(tmp_path, ONE, 0, [2, 4])
     write(tmp_path, OTHER, 0, [2, 4])
     write(tmp_path, ONE, 2, [4, 6])
@@ -60,7 +60,7 @@ def test_a_full_disk_is_not_lost_in_tensorboard(tmp_path, monkeypatch):
             metrics.write(4, {"loss": 1.0})
 
 
-def test_tensorboard_gets_the_means_and_where_a_run_went_on(tmp_path):
+def test_tensorboard_gets_the_means_and_where_a_run_resumed(tmp_path):
     write(tmp_path, ONE, 6, [8])
     (path,) = (tmp_path / "tensorboard" / f"one-{ONE.fingerprint}").iterdir()
     content, events = path.read_bytes(), []

@@ -36,7 +36,7 @@ def raised(error, folder):
         (H5PY, "the disk quota is used up"),
     ],
 )
-def test_what_a_disk_refuses_is_one_clear_line(tmp_path, error, reason):
+def test_a_disk_error_is_one_clear_line(tmp_path, error, reason):
     with pytest.raises(UserError, match=reason) as caught:
         raised(error, tmp_path)
     message = str(caught.value)

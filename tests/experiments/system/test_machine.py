@@ -23,7 +23,7 @@ from experiments.system.machine import (
 )
 
 
-def test_a_device_that_is_not_there_is_told_with_those_that_are(monkeypatch):
+def test_a_missing_device_is_reported_with_the_available_ones(monkeypatch):
     """As JAX does with JAX_PLATFORMS=cuda on a machine without a GPU."""
     found = jax.devices()
 
@@ -50,7 +50,7 @@ def test_a_folder_is_checked_without_a_trace(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_takes_no_files_is_refused(tmp_path):
+def test_a_folder_that_takes_no_files_is_rejected(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "astray").symlink_to(tmp_path / "nowhere")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "astray"):
@@ -58,7 +58,7 @@ def test_a_folder_that_takes_no_files_is_refused(tmp_path):
             check_writable(folder)
 
 
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
+def test_a_folder_without_write_permission_is_rejected(tmp_path, monkeypatch):
     def refuse(dir):
         raise PermissionError(13, "Permission denied")
 
@@ -67,7 +67,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
         check_writable(tmp_path / "new")
 
 
-def test_the_end_of_memory_says_what_to_lower():
+def test_an_out_of_memory_error_says_what_to_lower():
     with pytest.raises(UserError, match=r"out of memory: lower the chunk \(JaxRuntimeError: RES"):  # noqa: SIM117
         with enough_memory("the chunk"):
             jnp.zeros((1 << 20, 1 << 20)).block_until_ready()
@@ -98,7 +98,7 @@ def test_every_stage_says_what_to_lower(stage, arguments, message):
         stage(Full(), *arguments)
 
 
-def test_the_memory_for_the_pool_is_what_is_given_or_a_share_of_what_is_there(monkeypatch):
+def test_the_memory_for_the_pool_is_given_or_a_share_of_the_available_memory(monkeypatch):
     class Device:
         def memory_stats(self):
             return {"bytes_limit": 6000}
@@ -113,7 +113,7 @@ def test_the_memory_for_the_pool_is_what_is_given_or_a_share_of_what_is_there(mo
     assert pool_memory(None) == 3000
 
 
-def test_compiled_programs_are_kept_unless_jax_is_told_where(tmp_path, monkeypatch):
+def test_compiled_programs_are_cached_unless_jax_has_its_own_cache(tmp_path, monkeypatch):
     names = ["jax_compilation_cache_dir", *CACHED]
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -147,7 +147,7 @@ def test_compiled_programs_are_kept_unless_jax_is_told_where(tmp_path, monkeypat
     ],
 )
 def test_seeds_are_split_over_cores(seeds, of, flags, devices, trained_on):
-    """In a process of its own: JAX takes its devices once."""
+    """In a separate process, because JAX configures its devices only once."""
     program = f"""
 import jax
 from experiments.system import machine

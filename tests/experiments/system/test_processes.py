@@ -40,7 +40,7 @@ def free_port():
 
 
 def on_devices(count, *arguments):
-    """What the toy stage says in a process with `count` devices."""
+    """The output of the toy stage in a process with `count` devices."""
     with popen(str(HERE / "several.py"), str(count), *map(str, arguments)) as process:
         out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -48,7 +48,7 @@ def on_devices(count, *arguments):
 
 
 def two_together(*arguments):
-    """How two processes with the toy stage end, and what they say."""
+    """The exit codes and outputs of two processes with the toy stage."""
     port = free_port()
     places = [f"localhost:{port}/2/{number}" for number in (0, 1)]
     started = [popen(str(HERE / "several.py"), p, *map(str, arguments)) for p in places]
@@ -72,7 +72,7 @@ def whole(tmp_path_factory):
     return start(tmp_path_factory.mktemp("whole"), seeds=4, measure=returns_of)
 
 
-def test_a_stage_goes_on_with_other_devices(whole, tmp_path):
+def test_a_stage_resumes_on_other_devices(whole, tmp_path):
     """4 updates on eight devices, 4 on this process's, 4 on two."""
     assert on_devices(8, tmp_path, 4)["measured"] == [4]
     found = Checkpoints(files_of(tmp_path).checkpoints, "walk", keep=2)
@@ -90,7 +90,7 @@ def test_a_stage_goes_on_with_other_devices(whole, tmp_path):
     assert_same(said, whole)
 
 
-def test_two_processes_stop_are_killed_and_go_on_together(whole, tmp_path):
+def test_two_processes_stop_or_are_killed_and_resume_together(whole, tmp_path):
     """SIGTERM to one of them after update 6, SIGKILL to both after update 10."""
     codes, said, ended = two_together(tmp_path, 12, "SIGTERM@6")
     assert codes == [0, 0], ended
@@ -133,7 +133,7 @@ def test_a_process_on_its_own_decides_alone():
         ((None, None, None, True), r"cannot connect: set --coordinator"),
     ],
 )
-def test_what_is_missing_is_told(given, message, monkeypatch):
+def test_missing_settings_are_reported(given, message, monkeypatch):
     monkeypatch.setattr(processes.jax.distributed, "initialize", no_cluster)
     with pytest.raises(UserError, match=message):
         processes.join(*given)

@@ -22,7 +22,7 @@ def test_a_signal_ends_a_block_at_once_unless_it_is_postponed(number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_postponed_one_lets_the_block_end(number):
+def test_a_postponed_signal_lets_the_block_end(number):
     reached = []
 
     def hit():
@@ -39,7 +39,7 @@ def test_a_postponed_one_lets_the_block_end(number):
     assert reached == ["the end"]
 
 
-def test_a_signal_that_python_drops_is_not_lost_and_not_told(capsys):
+def test_a_signal_that_python_drops_is_neither_lost_nor_reported(capsys):
     def once(phase, info):
         gc.callbacks.remove(once)
         os.kill(os.getpid(), signal.SIGINT)

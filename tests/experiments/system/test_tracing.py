@@ -62,7 +62,7 @@ def test_a_finished_stage_is_traced_and_stays_as_it_is(whole, capsys):
     assert "walk: found, 12 updates\n" in capsys.readouterr().out
 
 
-def test_a_stage_that_fails_says_so_itself(tmp_path):
+def test_a_failing_stage_raises_its_own_error(tmp_path):
     with pytest.raises(UserError, match=r"^walk: 'loss' .* in update 3\."):
         start(tmp_path, Walk(bad_from=3), profile=True)
 
