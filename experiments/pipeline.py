@@ -4,7 +4,8 @@ Each stage stores its result in the run's folder (see store/stage.py), where a l
 """
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from dawm_jax.errors import require
 from experiments.reporting import results
 from experiments.run.config import build
 from experiments.run.context import Run
-from experiments.simulation.evaluator import make_evaluator
+from experiments.simulation.evaluator import Evaluator, make_evaluator
 from experiments.simulation.recording import collect_missing
 from experiments.stages.learn import train_learner
 from experiments.stages.source import run_source
@@ -44,13 +45,7 @@ def run(config: ConfigDict, workdir: Path, profile: bool = False) -> dict[str, A
             training; or memory, the disk, an environment or the numbers fail later. Finished
             stages remain.
     """
-    with disk_errors_explained(workdir), ExitStack() as stack:
-        this = prepare(config, workdir, profile)
-        seeds = range(config.seed, config.seed + config.seeds)
-        episodes = config.evaluation_episodes
-        evaluator = make_evaluator(this.dataset, list(seeds), episodes, config.seed)
-        if evaluator:
-            stack.callback(evaluator.close)
+    with disk_errors_explained(workdir), evaluating(config, workdir, profile) as (this, evaluator):
         sources = [run_source(this, name) for name in this.components.sources]
         learned = [
             train_learner(this, learner, source, evaluator)
@@ -58,6 +53,21 @@ def run(config: ConfigDict, workdir: Path, profile: bool = False) -> dict[str, A
             for learner in this.components.learners
         ]
         return on_first(results.write, this, sources, learned, evaluator)
+
+
+@contextmanager
+def evaluating(
+    config: ConfigDict, workdir: Path, profile: bool = False
+) -> Iterator[tuple[Run, Evaluator | None]]:
+    """The run that a config describes, and the environments that evaluate its policies."""
+    run = prepare(config, workdir, profile)
+    seeds = range(config.seed, config.seed + config.seeds)
+    evaluator = make_evaluator(run.dataset, list(seeds), config.evaluation_episodes, config.seed)
+    try:
+        yield run, evaluator
+    finally:
+        if evaluator:
+            evaluator.close()
 
 
 def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:

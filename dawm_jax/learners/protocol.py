@@ -19,7 +19,7 @@ from dawm_jax.settings import (
     Width,
     check_settings,
 )
-from dawm_jax.training.loop import Component, Metrics
+from dawm_jax.training.protocol import Component, Metrics
 from dawm_jax.types import Array, Dataset, Transition
 
 

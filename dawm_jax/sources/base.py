@@ -13,7 +13,7 @@ import numpy as np
 from flax import struct
 
 from dawm_jax.settings import Number, Positive, Share, check_settings
-from dawm_jax.training.loop import Data, Model
+from dawm_jax.training.protocol import Data, Model
 from dawm_jax.types import Array, Context, Dataset, Episodes, Transition
 
 States = dict[str, Any]  # the trained states of a source's models, by name

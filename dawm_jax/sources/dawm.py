@@ -12,7 +12,7 @@ from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.settings import CountOrZero, check_settings
 from dawm_jax.sources.base import ReturnTarget, RolloutSource, States, cut_rollouts
-from dawm_jax.training.loop import Data, Model
+from dawm_jax.training.protocol import Data, Model
 from dawm_jax.types import Array, Context, Dataset, Transition
 
 

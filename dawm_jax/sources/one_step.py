@@ -17,7 +17,7 @@ from dawm_jax.models.ensemble import DynamicsEnsemble
 from dawm_jax.models.termination import TerminationModel
 from dawm_jax.settings import Few, NotNegative, check_settings
 from dawm_jax.sources.base import RolloutSource, States, cut_rollouts
-from dawm_jax.training.loop import Data, Model
+from dawm_jax.training.protocol import Data, Model
 from dawm_jax.types import Array, Context, Dataset, Transition
 
 

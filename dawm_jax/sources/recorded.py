@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dawm_jax.sources.base import States
-from dawm_jax.training.loop import Data, Model
+from dawm_jax.training.protocol import Data, Model
 from dawm_jax.types import Array, Dataset, Transition
 
 

@@ -88,10 +88,6 @@ class Feed:
             for (call, rows), _ in pairwise(gathered):
                 yield call, self._place(rows.result())
 
-    def now(self, call: Call) -> Any:
-        """The rows of one call."""
-        return self._place(self._gather(self._draw(call)))
-
     def _draw(self, call: Call) -> Array:
         steps = np.arange(call[0] // self.unit, call[1] // self.unit, dtype=np.int32)
         return self._compiled(self.key, steps)

@@ -27,7 +27,7 @@ def write(
         "sources": {source.name: source.results for source in sources},
     }
     results["dataset"]["score_note"] = score_note(results["dataset"])
-    results["learners"] = [_learner(run, entry) for entry in learned]
+    results["learners"] = [learner_entry(run, entry) for entry in learned]
     write_json(run.workdir / "results.json", results)
     from experiments.reporting import figures
 
@@ -60,7 +60,7 @@ def _random_score(dataset: Dataset, evaluator: Evaluator | None) -> float | None
     return float(normalized_score(evaluator.random_returns(), dataset.reference_scores).mean())
 
 
-def _learner(run: Run, entry: Learned) -> dict[str, Any]:
+def learner_entry(run: Run, entry: Learned) -> dict[str, Any]:
     """One entry: final scores and learning curve of each policy, the reported one first."""
     record = entry.trained.record
     return {

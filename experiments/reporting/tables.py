@@ -67,23 +67,29 @@ def source_effects(learners: list[dict[str, Any]]) -> str | None:
         scores, alone = seed_scores(entry), recorded.get(entry["name"])
         if entry["source"] == "recorded" or not scores or not alone or len(scores) == 1:
             continue
-        difference, count = np.subtract(scores, alone), len(scores)
-        change = f"{difference.mean():+.1f} ({_spread(difference, sign='+')}"
-        smallest = smallest_effect(difference)
-        change += ")" if smallest is None else f"; {smallest:.1f})"
-        effects.append(f"{entry['name']}, {entry['source']} {change}")
+        count = len(scores)
+        effects.append(f"{entry['name']}, {entry['source']} {_difference(scores, alone)}")
     if not effects:
         return None
-    what = (
-        f"range; {count} seeds are too few for an interval"
-        if count < FEWEST
-        else "95 % interval; the smallest difference that such an experiment shows four times in "
-        "five"
-    )
     return (
-        f"Difference of score to the recorded data alone, seed by seed ({what}): "
+        f"Difference of score to the recorded data alone, seed by seed ({_explained(count)}): "
         f"{'; '.join(effects)}."
     )
+
+
+def _difference(scores: list[float], others: list[float]) -> str:
+    """The mean difference of seeds in pairs; see `_explained`."""
+    difference = np.subtract(scores, others)
+    smallest = smallest_effect(difference)
+    more = "" if smallest is None else f"; {smallest:.1f}"
+    return f"{difference.mean():+.1f} ({_spread(difference, sign='+')}{more})"
+
+
+def _explained(seeds: int) -> str:
+    """What is in the brackets of a difference."""
+    if seeds < FEWEST:
+        return f"range; {seeds} seeds are too few for an interval"
+    return "95 % interval; the smallest difference that four of five such experiments would show"
 
 
 def seed_scores(entry: dict[str, Any]) -> list[float]:
@@ -136,6 +142,29 @@ def fidelity(runs: list[dict[str, Any]]) -> str:
             _flags(report),
         ]
         lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def attribution(results: dict[str, Any]) -> str:
+    """The arms of `experiments.attribution`, a row each, beside recorded data."""
+    config, rows = results["config"], []
+    for entry in results["arms"]:
+        scores = seed_scores(entry)
+        if entry["arm"] == "recorded":
+            alone = scores
+        change = "" if entry["arm"] == "recorded" or not scores else _difference(scores, alone)
+        mean = float(np.mean(scores)) if scores else None
+        last = list(entry["policies"].values())[1]["mean"]
+        rows.append([entry["name"], entry["arm"], _one(mean), change, _one(last)])
+    names = list(results["arms"][0]["policies"])
+    titles = ["learner", "trained on", f"score of the {names[0]} policy"]
+    titles += [f"difference ({_explained(config['seeds'])})", f"score of the {names[1]} policy"]
+    lines = [
+        f"What {' '.join(config['sources'])} changes after {config['updates']:,} updates on "
+        f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
+        "",
+        *_table(titles, rows),
+    ]
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ from dawm_jax.settings import (
 )
 from dawm_jax.sources import SOURCES, Source
 from dawm_jax.sources.generate import Synthesis
-from dawm_jax.training.loop import Component
+from dawm_jax.training.protocol import Component
 
 Settings = TypeVar("Settings")
 TEMPLATE = "experiments/configs/dawm.py"

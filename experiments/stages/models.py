@@ -6,7 +6,7 @@ import jax
 import optax
 
 from dawm_jax.sources import Source
-from dawm_jax.training.loop import Data, Model
+from dawm_jax.training.protocol import Data, Model
 from experiments.run.context import Run
 from experiments.stages.train import Trained, train_component
 from experiments.store.stage import digest

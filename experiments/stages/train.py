@@ -15,7 +15,8 @@ import numpy as np
 from dawm_jax.errors import NonFiniteError, UserError
 from dawm_jax.training.devices import SEED, Split, fetch, placed_shapes
 from dawm_jax.training.feeding import Streamed
-from dawm_jax.training.loop import Component, Data, train
+from dawm_jax.training.loop import train
+from dawm_jax.training.protocol import Component, Data
 from dawm_jax.types import Array
 from experiments.run.config import chunk_length
 from experiments.run.context import Run

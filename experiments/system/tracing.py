@@ -13,7 +13,8 @@ import jax
 from dawm_jax.errors import NonFiniteError
 from dawm_jax.training.devices import Mesh
 from dawm_jax.training.feeding import Streamed
-from dawm_jax.training.loop import Component, Data, train
+from dawm_jax.training.loop import train
+from dawm_jax.training.protocol import Component, Data
 from dawm_jax.types import Array
 from experiments.system.processes import is_first
 

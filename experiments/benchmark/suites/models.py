@@ -14,7 +14,8 @@ from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.models.window_diffusion import ModelState
 from dawm_jax.training.devices import place
-from dawm_jax.training.loop import Component, compiled_loop, train_chunk
+from dawm_jax.training.loop import compiled_loop, train_chunk
+from dawm_jax.training.protocol import Component
 from experiments.benchmark import flops, sizes
 from experiments.benchmark.cases import (
     DAWM_JAX,

@@ -1,0 +1,89 @@
+"""Takes the effect of a source apart: is it behavior, dynamics, ends, or dilution?
+
+    python -m experiments.attribution --source=dawm --out=attribution.json \
+        --config=experiments/configs/small.py:local/hopper/medium-replay-v0 --config.learners=td3bc
+
+Each learner is trained in several arms, with the same seeds, initial networks and number of
+recorded rows per update. Writes the scores of every arm and seed, and prints their differences.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from experiments.launch import launch, parse
+
+SOURCE = flags.DEFINE_string("source", "dawm", "The source whose effect is taken apart.")
+OUT = flags.DEFINE_string("out", "attribution.json", "File of the results.")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: on which transitions, and what of the learner's settings is changed."""
+
+    name: str
+    data: str  # 'recorded', 'synthetic' or 'simulated': what is added to the recorded rows
+    changes: dict[str, Any] = field(default_factory=dict)
+    more_rows: bool = False  # recorded rows in the place of the synthetic ones
+
+
+ARMS = (
+    Arm("recorded", "recorded"),
+    Arm("+ synthetic", "synthetic"),
+    Arm("+ synthetic, outcomes of the simulator", "simulated"),
+    Arm("+ synthetic, for the critics alone", "synthetic", {"policy_rows": "recorded"}),
+    Arm("+ synthetic, for the policy alone", "synthetic", {"critic_rows": "recorded"}),
+    Arm("+ as many recorded rows", "recorded", more_rows=True),
+)
+
+
+def attribute(config: ConfigDict, workdir: Path, source_name: str, out: Path) -> None:
+    """Trains every arm of every learner, and writes the file of the results, `out`."""
+    # Here, because the processes that record data import this module and need none of it.
+    from experiments import pipeline
+    from experiments.reporting.results import learner_entry
+    from experiments.reporting.tables import attribution
+    from experiments.stages.learn import train_learner
+    from experiments.stages.simulated import simulated
+    from experiments.stages.source import SourceResult, run_source
+    from experiments.store.files import write_json
+    from experiments.system.disk_errors import disk_errors_explained
+    from experiments.system.processes import on_first
+    from experiments.system.provenance import versions
+
+    config.sources = (source_name,)
+    with disk_errors_explained(workdir), pipeline.evaluating(config, workdir) as (run, evaluator):
+        source = run_source(run, source_name)
+        data = {
+            "recorded": SourceResult("recorded", run.data_stage, {}),
+            "synthetic": source,
+            "simulated": simulated(run, source),
+        }
+        entries = []
+        learner: Any
+        for name, learner in run.components.learners.items():
+            fewer = round((1.0 - config.synthetic_ratio) * learner.batch_size)
+            for arm in ARMS:
+                if not all(hasattr(learner, setting) for setting in arm.changes):
+                    continue  # behavior cloning has no critics
+                changes = dict(arm.changes)
+                if arm.data == "recorded" and not arm.more_rows:
+                    changes["batch_size"] = fewer
+                learners = {name: replace(learner, **changes)}
+                this = replace(run, components=replace(run.components, learners=learners))
+                trained = train_learner(this, name, data[arm.data], evaluator)
+                entries.append({"arm": arm.name, **learner_entry(this, trained)})
+    results = {"config": config.to_dict(), "versions": versions(), "arms": entries}
+    on_first(write_json, out, results)
+    print(attribution(results))
+
+
+def main(_: list[str]) -> None:
+    launch(lambda config, workdir: attribute(config, workdir, SOURCE.value, Path(OUT.value)))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

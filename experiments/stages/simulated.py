@@ -1,0 +1,73 @@
+"""A source's transitions with the outcomes that their actions have in the simulator."""
+
+import jax
+import numpy as np
+
+from dawm_jax.data.streaming import StoredTransitions
+from dawm_jax.errors import require
+from dawm_jax.types import AnyArray, Dataset, Transition
+from experiments.run.context import Run
+from experiments.simulation.simulator import make_simulator
+from experiments.stages.source import SourceResult
+from experiments.store import files, transitions
+from experiments.store.stage import Stage
+from experiments.system.machine import pool_memory
+from experiments.system.processes import on_first
+
+
+def simulated(run: Run, source: SourceResult) -> SourceResult:
+    """The same states and actions, with the simulator's next states, rewards and ends.
+
+    Rows whose state the simulator cannot be set to, because a velocity is clipped, stay as they
+    are. The next action is unknown wherever the outcome is replaced.
+
+    Raises:
+        UserError: the data set's environment has no simulator that observations determine.
+    """
+    stage = Stage(f"simulated-{source.name}", [], (source.stage,))
+    with stage.folder(run.workdir) as folder:
+
+        def write() -> None:
+            if not files.sound(folder.transitions, stage.name):
+                part = with_true_outcomes(run.dataset, _on_host(source.synthetic))
+                transitions.write_part(folder.transitions, part, run.dataset)
+
+        on_first(write)
+        memory = on_first(pool_memory, run.config.pool_memory)
+        synthetic = transitions.opened(folder.transitions, run.dataset, memory)
+    return SourceResult(stage.name, stage, {}, synthetic)
+
+
+def with_true_outcomes(dataset: Dataset, step: Transition) -> Transition:
+    """Transitions on the host with the simulator's next state, reward and end; see `simulated`."""
+    simulator = make_simulator(dataset)
+    size = step.observation.shape[-1]
+    require(
+        simulator is not None and simulator.features == size,
+        f"the environment of '{dataset.id}' cannot be set to its observations: use a MuJoCo "
+        "environment of Gymnasium whose observations are positions and velocities, such as "
+        "Hopper-v5",
+    )
+    assert simulator
+    known = simulator.settable(step.observation)
+    following, reward, ends = simulator.step(step.observation[known], step.action[known])
+
+    def replaced(values: AnyArray, new: np.ndarray) -> np.ndarray:
+        values = np.array(values)
+        values[known] = new
+        return values
+
+    return step.replace(
+        reward=replaced(step.reward, reward),
+        discount=replaced(step.discount, np.where(ends, 0.0, dataset.discount)),
+        next_observation=replaced(step.next_observation, following),
+        next_action=replaced(step.next_action, np.zeros_like(step.next_action[known])),
+        next_action_mask=replaced(step.next_action_mask, np.zeros(known.sum(), bool)),
+    )
+
+
+def _on_host(synthetic: Transition | StoredTransitions | None) -> Transition:
+    assert synthetic is not None
+    if isinstance(synthetic, StoredTransitions):
+        return synthetic.rows(np.arange(len(synthetic.reward)))
+    return jax.tree.map(np.asarray, synthetic)
