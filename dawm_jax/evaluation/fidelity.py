@@ -68,6 +68,42 @@ def variance_ratio(synthetic: AnyArray, true: AnyArray, mask: AnyArray) -> dict[
     }
 
 
+def spread_over_error(samples: AnyArray, true: AnyArray, mask: AnyArray) -> dict[str, Any]:
+    """Spread of samples over the error of their mean: 1 for samples of the true distribution.
+
+    The square root of (1 + 1/n) times the mean variance of n samples over the mean squared error of
+    their mean (Fortin et al. 2014, eq. 15). Below 1, samples are too alike.
+
+    Args:
+        samples: (n, B, T, features) n samples for each context.
+        true: (B, T, features) what followed.
+        mask: (B, T) bool; the rows to count.
+
+    Returns:
+        `pooled`, T ratios, the root mean square over features, and `dimensions`, T lists with a
+        ratio per feature; None where there is no error.
+    """
+    count = len(samples)
+    pooled: list[float | None] = []
+    dimensions: list[list[float | None]] = []
+    for t in range(true.shape[1]):
+        rows = np.asarray(mask[:, t])
+        drawn, truth = (np.asarray(a, np.float64) for a in (samples[:, rows, t], true[rows, t]))
+        if not rows.any():
+            pooled.append(None)
+            dimensions.append([None] * true.shape[-1])
+            continue
+        error = np.mean((drawn.mean(axis=0) - truth) ** 2, axis=0)
+        spread = (1.0 + 1.0 / count) * drawn.var(axis=0, ddof=1).mean(axis=0)
+        known = error > MIN_VARIANCE
+        square = spread / np.where(known, error, 1.0)
+        pooled.append(float(np.sqrt(square[known].mean())) if known.any() else None)
+        dimensions.append(
+            [float(np.sqrt(s)) if k else None for s, k in zip(square, known, strict=True)]
+        )
+    return {"pooled": pooled, "dimensions": dimensions}
+
+
 def terminal_agreement(true: AnyArray, predicted: AnyArray) -> dict[str, float | None]:
     """Precision and recall of flags (B,) bool, and their base rate; None where undefined."""
     hits, flagged, present = (int(x.sum()) for x in (true & predicted, predicted, true))

@@ -29,7 +29,9 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
         model.update(steps=20, hidden=(16,), batch_size=16)
     one_step.dynamics.update(networks=3, elites=2)
     config.synthesis.update(transitions=300, chunk=32)
-    config.fidelity.update(windows=64, judged=32, transitions=32, episodes=4, steps=8)
+    config.fidelity.update(
+        windows=64, judged=32, contexts=16, samples=2, transitions=32, episodes=4, steps=8
+    )
     for name in LEARNERS:
         config[name].update(hidden=(16, 16), batch_size=16)
     return config

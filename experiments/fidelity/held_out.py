@@ -9,7 +9,11 @@ import numpy as np
 
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.errors import UserError
-from dawm_jax.evaluation.fidelity import explained_variance, terminal_agreement
+from dawm_jax.evaluation.fidelity import (
+    explained_variance,
+    spread_over_error,
+    terminal_agreement,
+)
 from dawm_jax.sources import RolloutSource
 from dawm_jax.sources.base import States
 from dawm_jax.sources.chains import chained_return
@@ -103,6 +107,7 @@ def measure(
     return {
         "windows": len(window.reward),
         **judge.against_the_data(window, compared),
+        "spread": _spread(run, source, states, windows, infer),
         "simulator": simulator and judge.against_the_simulator(simulator, judged),
         "actions": infer and _actions(run, simulator, judged["synthetic"], infer),
         "terminals": {
@@ -112,6 +117,41 @@ def measure(
             "rule": simulator and judge.terminals_by_rule(simulator, judged["synthetic"]),
         },
         "returns": _returns(run, source, states, windows),
+    }
+
+
+def _spread(
+    run: Run, source: RolloutSource, states: States, windows: WindowSet, infer: Infer | None
+) -> dict[str, Any] | None:
+    """The spread of several rollouts from one state over their error, of states and of actions.
+
+    None with fewer than two samples. Recorded actions are inferred as the synthetic ones are, and
+    so is the error; those of a source without inverse dynamics are the recorded ones.
+    """
+    sizes = run.components.fidelity
+    if sizes.samples < 2:
+        return None
+    size = min(sizes.contexts, len(windows.starts))
+    pick_key, key = jax.random.split(run.key("spread"))
+    window = windows.at(jax.random.permutation(pick_key, len(windows.starts))[:size])
+    discount = jnp.float32(run.dataset.discount)
+    drawn = [
+        jax.device_get(_roll_out(source, states, window.context, keys, discount))
+        for keys in jax.random.split(key, (sizes.samples, size))
+    ]
+    window = jax.device_get(window)
+    exists = window.observation_mask[:, 1:]
+    action = window.action[:, :-1]
+    if infer is not None:
+        action = infer(window.observation[:, :-1], window.observation[:, 1:])
+    observations = np.stack([one.observation[:, 1:] for one in drawn])
+    actions = np.stack([one.action for one in drawn])
+    inferred = slice(1, None)  # the first action of DAWM is given
+    return {
+        "states": spread_over_error(observations, window.observation[:, 1:], exists),
+        "actions": spread_over_error(
+            actions[:, :, inferred], action[:, inferred], exists[:, inferred]
+        ),
     }
 
 
@@ -228,6 +268,8 @@ def describe(report: dict[str, Any]) -> str:
     for kind, shares in (report["actions"] or {}).items():
         if shares:
             lines.append(row(f"inferred actions, {kind}", [shares["pooled"]]))
+    for kind, ratios in (report["spread"] or {}).items():
+        lines.append(row(f"spread over error, {kind}", ratios["pooled"]))
     ratio = report["variance_ratio"]["synthetic"]["pooled"]
     lines.append(row("variance, synthetic / recorded", [ratio]))
     for kind, counts in report["terminals"].items():

@@ -65,6 +65,8 @@ class Fidelity:
 
     windows: BatchSize = 4096  # held-out windows compared with rollouts from their first step
     judged: BatchSize = 1024  # of them, in the simulator
+    contexts: BatchSize = 256  # of them, from each of which several rollouts start
+    samples: BatchSize = 8  # rollouts from each of these
     transitions: BatchSize = 4096  # synthetic transitions judged in the simulator
     episodes: BatchSize = 64  # chained from rollouts, for each target return-to-go
     steps: Count = 240  # of such an episode, rounded down to whole rollouts

@@ -6,6 +6,7 @@ import pytest
 from dawm_jax.evaluation.fidelity import (
     explained_at_steps,
     explained_variance,
+    spread_over_error,
     terminal_agreement,
     variance_ratio,
 )
@@ -99,3 +100,35 @@ def test_terminal_agreement_counts():
     assert terminal_agreement(none, some) == {"precision": 0.0, "recall": None, "base_rate": 0.0}
     assert terminal_agreement(some, none) == {"precision": None, "recall": 0.0, "base_rate": 0.25}
     assert set(terminal_agreement(none[:0], none[:0]).values()) == {None}
+
+
+def test_spread_over_error_by_hand():
+    """Two samples of mean 2, variance 2, at errors of 1 and 3; the masked row would change it."""
+    samples = np.array([[[[1.0]], [[1.0]], [[9.0]]], [[[3.0]], [[3.0]], [[-9.0]]]])
+    true = np.array([[[3.0]], [[5.0]], [[100.0]]])
+    mask = np.array([[True], [True], [False]])
+    expected = np.sqrt(1.5 * 2.0 / 5.0)
+    assert spread_over_error(samples, true, mask) == {
+        "pooled": [pytest.approx(expected)],
+        "dimensions": [[pytest.approx(expected)]],
+    }
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_spread_over_error_is_one_for_samples_of_the_true_distribution(scale):
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(4000, 2, 3)) * [1.0, 50.0, 0.0]
+    deviation = np.array([0.1, 20.0, 0.0])
+    true = mean + deviation * rng.normal(size=mean.shape)
+    samples = mean + scale * deviation * rng.normal(size=(4, *mean.shape))
+    found = spread_over_error(samples, true, np.ones((4000, 2), bool))
+    error = np.sqrt((1.0 + scale**2 / 4) / (scale**2 * 1.25))  # the mean's own error counts
+    for pooled, dimensions in zip(found["pooled"], found["dimensions"], strict=True):
+        assert pooled == pytest.approx(1.0 / error, rel=0.05)
+        assert dimensions[:2] == pytest.approx([1.0 / error] * 2, rel=0.05)
+        assert dimensions[2] is None
+
+
+def test_spread_over_error_without_rows_is_none():
+    found = spread_over_error(np.ones((2, 3, 1, 2)), np.ones((3, 1, 2)), np.zeros((3, 1), bool))
+    assert found == {"pooled": [None], "dimensions": [[None, None]]}

@@ -453,6 +453,7 @@ def test_the_report_keeps_the_contract(finished, name):
         "states",
         "rewards",
         "variance_ratio",
+        "spread",
         "simulator",
         "actions",
         "terminals",
@@ -475,6 +476,10 @@ def test_the_report_keeps_the_contract(finished, name):
     assert list(report["variance_ratio"]) == MODELS
     for ratio in report["variance_ratio"].values():
         assert ratio["pooled"] == pytest.approx(np.mean(ratio["dimensions"]))
+    assert np.shape(report["spread"]["states"]["pooled"]) == (source.steps,)
+    assert np.shape(report["spread"]["states"]["dimensions"]) == (source.steps, 11)
+    assert np.shape(report["spread"]["actions"]["dimensions"]) == (source.steps - 1, 3)
+    assert all(ratio > 0.0 for ratio in report["spread"]["states"]["pooled"])
     if hasattr(source, "infer_action"):
         assert list(report["actions"]) == ["recorded", "unclipped", "synthetic"]
         assert [len(shares["dimensions"]) for shares in report["actions"].values()] == [3] * 3
@@ -538,6 +543,8 @@ def test_the_description_has_every_figure(report, bare):
     for kind, shares in report["actions"].items():
         assert shown(f"inferred actions, {kind}") == [f"{shares['pooled']:.3f}"]
     ratio = report["variance_ratio"]["synthetic"]["pooled"]
+    for kind, ratios in report["spread"].items():
+        assert shown(f"spread over error, {kind}") == figures(ratios["pooled"])
     assert shown("variance, synthetic / recorded") == [f"{ratio:.3f}"]
     agreement = report["terminals"]["rule"]["agreement"]
     assert shown("terminals, rule:")[-2:] == ["agreement", f"{agreement:.3f}"]
