@@ -75,6 +75,7 @@ HighestNoise = Annotated[float, Range(1.0, 1e4)]
 GridExponent = Annotated[float, Range(1.0, 100.0)]
 
 Rows = Annotated[str, OneOf(("all", "recorded"))]  # of a batch, for which a loss is computed
+CloningRows = Annotated[str, OneOf(("all", "recorded", "better"))]  # see learners/td3.py
 POLICIES = ("averaged", "last")  # of a learner, see learners/protocol.py
 PolicyName = Annotated[str, OneOf(POLICIES)]
 

@@ -111,11 +111,11 @@ class LearnerSettings:
         return (self.batch_size,)
 
 
-def mean_over(rows: str, values: Array, recorded: Array) -> Array:
-    """Mean of `values` (..., B) over all rows or over the recorded ones; 0 where there are none."""
+def mean_over(rows: str, values: Array, chosen: Array) -> Array:
+    """Mean of `values` (..., B) over 'all' rows, or over the `chosen` (B,); 0 if there are none."""
     if rows == "all":
         return jnp.mean(values, axis=-1)
-    return jnp.sum(values * recorded, axis=-1) / jnp.maximum(jnp.sum(recorded), 1)
+    return jnp.sum(values * chosen, axis=-1) / jnp.maximum(jnp.sum(chosen), 1)
 
 
 def twin_loss(q: Array, target: Array, rows: str, recorded: Array) -> Array:

@@ -59,9 +59,14 @@ class ReBRAC(TD3):
     ) -> Array:
         """beta_actor ||pi - a||^2 - lambda min Q(s, pi), lambda = 1 / mean |min Q|, a constant."""
         action = self._policy(statistics).apply(actor, batch.observation)
-        q = self._critic.apply(critic, batch.observation, action).min(axis=0)
+
+        def value(action: Array) -> Array:
+            return self._critic.apply(critic, batch.observation, action).min(axis=0)
+
+        q = value(action)
         scale = 1.0 / jax.lax.stop_gradient(self.policy_mean(jnp.abs(q), batch))
-        penalty = self.cloning_mean(_squared_distance(action, batch.action), batch)
+        distance = _squared_distance(action, batch.action)
+        penalty = self.cloning_mean(distance, batch, value, q)
         return self.beta_actor * penalty - scale * self.policy_mean(q, batch)
 
 

@@ -1,6 +1,7 @@
 """TD3 (Fujimoto et al. 2018): what TD3+BC and ReBRAC share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from dawm_jax.learners.protocol import (
 )
 from dawm_jax.networks.actor_critic import DeterministicPolicy, TwinCritic
 from dawm_jax.networks.initialization import Initialization, Uniform
-from dawm_jax.settings import Few, NotNegative, Positive, Rows
+from dawm_jax.settings import CloningRows, Few, NotNegative, Positive, Rows
 from dawm_jax.training.optimizer import gradient_step
 from dawm_jax.types import Array, Transition
 
@@ -40,6 +41,9 @@ class TD3(LearnerSettings, ABC):
 
     One call of `update` makes `policy_delay` critic updates, then one of policy and targets: the
     order of the paper, without a condition on the step that a seed axis would evaluate both ways.
+
+    With `cloning_rows` 'better', the policy imitates recorded rows, and a synthetic row if the
+    critic values its action above the policy's own (the Q-filter of Nair et al. 2018).
     """
 
     critic_initialization: ClassVar[Initialization] = Uniform()
@@ -49,7 +53,7 @@ class TD3(LearnerSettings, ABC):
     policy_delay: Few = 2
     critic_layer_norm: bool = False  # in both critics; the policy has none
     critic_rows: Rows = "all"  # of a batch, for which the critics' loss is computed
-    cloning_rows: Rows = "all"  # of the rows of the policy's loss, those that its cloning term has
+    cloning_rows: CloningRows = "all"  # of the rows of the policy's loss, those that it imitates
 
     @property
     def updates_per_step(self) -> int:
@@ -154,10 +158,20 @@ class TD3(LearnerSettings, ABC):
         """Mean of `values` (B,) over the rows of the policy's loss."""
         return mean_over(self.policy_rows, values, batch.recorded)
 
-    def cloning_mean(self, error: Array, batch: Transition) -> Array:
-        """Mean of `error` (B,) over the rows that the policy imitates."""
-        everywhere = (self.policy_rows, self.cloning_rows) == ("all", "all")
-        return mean_over("all" if everywhere else "recorded", error, batch.recorded)
+    def cloning_mean(
+        self, error: Array, batch: Transition, value: Callable[[Array], Array], own: Array
+    ) -> Array:
+        """Mean of `error` (B,) over the rows that the policy imitates.
+
+        Args:
+            value: Q(s, a) (B,) of actions (B, action_dim) in the states of the batch.
+            own: (B,) that of the policy's actions.
+        """
+        if self.cloning_rows == "all" or self.policy_rows == "recorded":
+            return self.policy_mean(error, batch)
+        if self.cloning_rows == "recorded":
+            return mean_over("recorded", error, batch.recorded)
+        return mean_over("better", error, batch.recorded | (value(batch.action) > own))
 
     def act(self, state: TD3State, observation: Array, policy: str = "averaged") -> Array:
         params = state.target_actor if policy == "averaged" else state.actor

@@ -33,7 +33,11 @@ class TD3BC(TD3):
         """
         action = self._policy(statistics).apply(actor, batch.observation)
         first = jax.tree.map(lambda leaf: leaf[:1], critic)
-        q = self._critic.clone(count=1).apply(first, batch.observation, action)[0]
+
+        def value(action: Array) -> Array:
+            return self._critic.clone(count=1).apply(first, batch.observation, action)[0]
+
+        q = value(action)
         scale = self.bc_coefficient / jax.lax.stop_gradient(self.policy_mean(jnp.abs(q), batch))
         error = jnp.mean((action - batch.action) ** 2, axis=-1)
-        return self.cloning_mean(error, batch) - scale * self.policy_mean(q, batch)
+        return self.cloning_mean(error, batch, value, q) - scale * self.policy_mean(q, batch)

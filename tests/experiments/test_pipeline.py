@@ -122,6 +122,7 @@ def test_a_finished_run_is_reused(finished, monkeypatch, capsys):
     assert "td3bc-dawm: found, 20 updates" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_stage_of_a_finished_run_is_traced(finished, tmp_path):
     config, workdir, results = finished
     shutil.copytree(workdir, tmp_path / "run")

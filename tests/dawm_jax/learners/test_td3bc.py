@@ -74,13 +74,22 @@ def critics_of(params, observation, action):
 ROWS = [
     {},
     {"cloning_rows": "recorded"},
+    {"cloning_rows": "better"},
     {"policy_rows": "recorded"},
 ]
 
 
-def counted(settings, recorded):
+def counted(settings, state, batch):
     """The rows of the policy's loss, and those of its cloning term."""
+    rows, recorded = float64(batch), np.asarray(batch.recorded)
     everything = np.ones(len(recorded), bool)
+    if settings.get("cloning_rows") == "better":
+        action = policy_of(state.actor, rows.observation)
+        own, theirs = (
+            critics_of(state.critic, rows.observation, a)[0] for a in (action, rows.action)
+        )
+        assert 0 < (theirs > own)[~recorded].sum() < 32 or recorded.all()
+        return everything, recorded | (theirs > own)
     policy = recorded if settings.get("policy_rows") == "recorded" else everything
     return policy, recorded if settings else everything
 
@@ -156,7 +165,7 @@ def test_critic_loss_is_the_sum_of_both_mean_squared_errors(rng, state, batch):
 @pytest.mark.parametrize("recorded_rows", [1, 11, 32])
 def test_actor_loss_is_the_papers(state, batch, settings, recorded_rows):
     batch = batch.replace(recorded=jnp.arange(32) < recorded_rows)
-    counts = counted(settings, np.asarray(batch.recorded))
+    counts = counted(settings, state, batch)
     learner = replace(LEARNER, **settings)
     loss = learner.actor_loss(state.actor, state.critic, batch, state.statistics)
     expected = reference_actor_loss(state.actor, state.critic, batch, counts)
@@ -165,7 +174,7 @@ def test_actor_loss_is_the_papers(state, batch, settings, recorded_rows):
 
 @pytest.mark.parametrize("settings", ROWS)
 def test_actor_gradient_takes_the_normalizer_of_q_as_constant(rng, state, batch, settings):
-    counts = counted(settings, np.asarray(batch.recorded))
+    counts = counted(settings, state, batch)
     observation = np.asarray(batch.observation, np.float64)
     action = policy_of(state.actor, observation)
     q_scale = np.abs(critics_of(state.critic, observation, action)[0])[counts[0]].mean()

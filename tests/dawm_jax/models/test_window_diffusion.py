@@ -332,7 +332,9 @@ def variance_kept(alpha, sigma, variance):
     ("settings", "visited", "tolerance"),
     [
         ({"parameterization": "x0", "diffusion_steps": 5}, 3, 0.2),
-        ({"parameterization": "v", "diffusion_steps": 1000}, 250, 0.2),
+        pytest.param(
+            {"parameterization": "v", "diffusion_steps": 1000}, 250, 0.2, marks=pytest.mark.slow
+        ),
         pytest.param(
             {"parameterization": "v", "diffusion_steps": 1000, "steps": 15_000},
             1000,

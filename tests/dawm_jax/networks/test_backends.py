@@ -76,6 +76,7 @@ def test_cpu_and_xla_forms_of_a_narrow_network_are_the_same_function(traced_for,
         assert_same(outputs_and_gradients(NARROW, params), expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_cpu_and_xla_forms_of_the_papers_network_are_the_same_function(traced_for):
     params = random_parameters(PAPER)
     traced_for(False)

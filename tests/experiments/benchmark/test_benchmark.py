@@ -25,6 +25,7 @@ def results():
         return last
 
 
+@pytest.mark.slow
 def test_every_suite_is_measured(results):
     assert {row["suite"] for row in results["rows"]} == set(SUITES)
     assert results["notes"] == []
@@ -33,6 +34,7 @@ def test_every_suite_is_measured(results):
     assert json.loads(json.dumps(results, allow_nan=False))["cores"] == len(cores())
 
 
+@pytest.mark.slow
 def test_every_row_is_complete(results):
     for row in results["rows"]:
         assert row["seconds_a_call"] > 0.0
@@ -46,6 +48,7 @@ def test_every_row_is_complete(results):
             assert (row["share_of_alike"] is not None) == (row["suite"] == "learners")
 
 
+@pytest.mark.slow
 def test_every_comparison_includes_a_roofline(results):
     for suite in ("sampling", "learners", "world_model", "inverse_dynamics"):
         rows = [row for row in results["rows"] if row["suite"] == suite]
@@ -54,6 +57,7 @@ def test_every_comparison_includes_a_roofline(results):
         assert names == {name for name, by in groups if by == PRODUCTS}
 
 
+@pytest.mark.slow
 def test_the_table_appears_in_a_readme(results, tmp_path):
     file = tmp_path / "cpu.json"
     file.write_text(json.dumps(results))
@@ -77,6 +81,7 @@ def test_a_rate_below_one_is_shown_as_seconds_per_unit(rate, shown):
     assert f"| {DAWM_JAX} | {shown}" in case_table([{"rows": [row]}])
 
 
+@pytest.mark.slow
 def test_several_accelerators_are_measured_together(run_on_eight_devices):
     done = run_on_eight_devices(Path(__file__).with_name("eight_accelerators.py"))
     assert done.returncode == 0, done.stdout

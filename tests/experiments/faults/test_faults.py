@@ -14,6 +14,7 @@ from experiments.store.files import sound
 from experiments.store.stage import stages_of
 
 
+@pytest.mark.slow
 def test_faults_of_every_kind_change_no_result(tmp_path, finished):
     """A short `python -m experiments.faults`, with a warm compilation cache."""
     arguments = ["--config=experiments/configs/tiny.py", "--config.learners=bc"]
