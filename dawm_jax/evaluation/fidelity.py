@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import scipy
 
 from dawm_jax.types import AnyArray
 
@@ -102,6 +103,25 @@ def spread_over_error(samples: AnyArray, true: AnyArray, mask: AnyArray) -> dict
             [float(np.sqrt(s)) if k else None for s, k in zip(square, known, strict=True)]
         )
     return {"pooled": pooled, "dimensions": dimensions}
+
+
+def nearest_distances(rows: AnyArray, recorded: AnyArray, exclude_itself: bool = False) -> Any:
+    """The distance (N,) of each row (N, features) to the nearest recorded one (M, features).
+
+    Features are scaled to unit variance of the recorded ones; constant ones are left out.
+
+    Args:
+        exclude_itself: whether the rows are among the recorded ones, so that the second nearest is
+            meant.
+    """
+    points = np.asarray(recorded, np.float64)
+    deviation = points.std(axis=0)
+    varies = deviation**2 > MIN_VARIANCE
+    scaled, queries = (
+        np.asarray(x, np.float64)[:, varies] / deviation[varies] for x in (points, rows)
+    )
+    distances, _ = scipy.spatial.cKDTree(scaled).query(queries, k=[2 if exclude_itself else 1])
+    return distances[:, 0]
 
 
 def terminal_agreement(true: AnyArray, predicted: AnyArray) -> dict[str, float | None]:

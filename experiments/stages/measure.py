@@ -10,6 +10,7 @@ import numpy as np
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.data.windows import to_transitions
+from dawm_jax.evaluation.fidelity import nearest_distances
 from dawm_jax.sources import RolloutSource
 from dawm_jax.sources.generate import default_chunk
 from dawm_jax.types import Transition, Window
@@ -24,6 +25,8 @@ from experiments.store.stage import Stage, StageFiles, identity
 from experiments.system.machine import enough_memory
 from experiments.system.processes import on_first
 from experiments.system.tracing import trace
+
+NEIGHBORS = 100_000  # recorded transitions at most, among which the nearest is searched
 
 
 @enough_memory("fidelity.windows or fidelity.episodes")
@@ -75,11 +78,26 @@ def measure_transitions(
         simulator = make_simulator(run.dataset)
         return {
             "actions_at_bounds": float(np.mean(np.abs(sample.action) > 0.999)),
+            "nearest_recorded": _nearest_recorded(run, sample),
             "simulator": simulator and judge.transitions(simulator, sample),
         }
 
     with stage.folder(run.workdir) as folder:
         return _stored(folder, judged)
+
+
+def _nearest_recorded(run: Run, sample: Transition) -> dict[str, float]:
+    """Median distance of states and actions to the nearest recorded ones, beside recorded ones'."""
+    rng = np.random.default_rng(0)
+    recorded = np.hstack([run.transitions.observation, run.transitions.action])
+    if len(recorded) > NEIGHBORS:
+        recorded = recorded[rng.choice(len(recorded), NEIGHBORS, replace=False)]
+    synthetic = np.hstack([sample.observation, sample.action])
+    others = recorded[rng.choice(len(recorded), min(len(synthetic), len(recorded)), replace=False)]
+    return {
+        "synthetic": float(np.median(nearest_distances(synthetic, recorded))),
+        "recorded": float(np.median(nearest_distances(others, recorded, exclude_itself=True))),
+    }
 
 
 def _rows(transitions: Transition | StoredTransitions, rows: np.ndarray) -> Transition:

@@ -75,6 +75,7 @@ def test_the_results_of_every_source_have_the_same_fields(finished, name):
     assert (fidelity["rollouts"] is not None) == isinstance(source, RolloutSource)
     assert 0.0 <= fidelity["transitions"]["actions_at_bounds"] <= 1.0
     judged = fidelity["transitions"]["simulator"]
+    assert min(found["fidelity"]["transitions"]["nearest_recorded"].values()) > 0.0
     assert judged.keys() == {"judged", "changes", "rewards", "reward_bias", "terminals"}
     assert 0 <= judged["judged"] <= config.fidelity.transitions
     commits = {entry["commit"] for entry in (*found["models"].values(), synthesis)}

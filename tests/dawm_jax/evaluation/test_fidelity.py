@@ -6,6 +6,7 @@ import pytest
 from dawm_jax.evaluation.fidelity import (
     explained_at_steps,
     explained_variance,
+    nearest_distances,
     spread_over_error,
     terminal_agreement,
     variance_ratio,
@@ -132,3 +133,16 @@ def test_spread_over_error_is_one_for_samples_of_the_true_distribution(scale):
 def test_spread_over_error_without_rows_is_none():
     found = spread_over_error(np.ones((2, 3, 1, 2)), np.ones((3, 1, 2)), np.zeros((3, 1), bool))
     assert found == {"pooled": [None], "dimensions": [[None, None]]}
+
+
+def test_nearest_distances_by_hand():
+    """The second feature has a deviation of 10, and the third is constant."""
+    recorded = np.array(
+        [[-1.0, -10.0, 7.0], [1.0, 10.0, 7.0], [-1.0, 10.0, 7.0], [1.0, -10.0, 7.0]]
+    )
+    rows = np.array([[-1.0, -5.0, 7.0], [2.0, 10.0, 0.0]])
+    np.testing.assert_allclose(nearest_distances(rows, recorded), [0.5, 1.0])
+    np.testing.assert_allclose(nearest_distances(recorded, recorded), np.zeros(4))
+    np.testing.assert_allclose(
+        nearest_distances(recorded, recorded, exclude_itself=True), [2.0] * 4
+    )
