@@ -186,7 +186,7 @@ def test_flags_and_settings_exist(page, examples):
 
 def test_commands_and_flags_are_found():
     modules = {module for page in PAGES for module, _ in commands(page)}
-    names = ("main", "collect", "ablation", "benchmark", "faults", "readme")
+    names = ("main", "collect", "attribution", "ablation", "benchmark", "faults", "readme")
     assert modules == {f"experiments.{name}" for name in names}
     assert {"workdir", "config", "profile"} <= defined_flags("experiments.ablation")
 
@@ -282,7 +282,7 @@ def test_the_learner_of_the_pages_clones_the_median(examples):
     key = jax.random.key(1)
     state = jax.jit(learner.init)(key, statistics)
     state = dawm.fit(learner, state, dawm.TransitionSet(rows), key)
-    assert abs(float(jnp.median(learner.act(state, observation))) + 0.5) < 0.1
+    assert abs(float(jnp.median(learner.act(state, observation, "last"))) + 0.5) < 0.1
 
 
 def test_a_checkpoint_is_read_as_the_page_says(tmp_path):

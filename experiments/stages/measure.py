@@ -15,6 +15,7 @@ from dawm_jax.sources import RolloutSource
 from dawm_jax.sources.generate import default_chunk
 from dawm_jax.types import Transition, Window
 from experiments.fidelity import held_out, judge
+from experiments.fidelity.description import describe
 from experiments.fidelity.judge import Rollouts
 from experiments.run.context import Run
 from experiments.simulation.simulator import make_simulator
@@ -61,7 +62,7 @@ def measure_rollouts(
             folder,
             partial(held_out.measure, run, source, states, one_step.state, windows, *compared),
         )
-    print(f"{name}, {held_out.describe(report)}", flush=True)
+    print(f"{name}, {describe(report)}", flush=True)
     return report, compared
 
 

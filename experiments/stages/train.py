@@ -1,11 +1,10 @@
 """A training stage: resumes from its last checkpoint and trains to the end."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import jax
@@ -20,6 +19,7 @@ from dawm_jax.training.protocol import Component, Data
 from dawm_jax.types import Array
 from experiments.run.config import chunk_length
 from experiments.run.context import Run
+from experiments.stages.clock import Clock
 from experiments.store import files
 from experiments.store.checkpoints import Checkpoints
 from experiments.store.metrics import StageMetrics, StageProgress
@@ -128,7 +128,7 @@ def train_stage(
             print(f"{stage.name}: found, {done} updates", flush=True)
             return Trained(stage, on_one_device(state), results.record)
         results.measure(state)
-        clock = _Clock(done)
+        clock = Clock(done)
         chunks = train(
             component,
             state,
@@ -235,29 +235,3 @@ class _Results:
 def _loss(metrics: dict[str, float]) -> tuple[str, float]:
     """The metric that represents a stage's progress."""
     return next((name, value) for name, value in metrics.items() if "loss" in name)
-
-
-class _Clock:
-    """Updates per second; the first chunk, which compiles, counts only if it is alone."""
-
-    def __init__(self, done: int):
-        self.marks = [(done, 0.0)]
-
-    def timed(
-        self, chunks: Iterator[tuple[int, Any, dict[str, Any]]]
-    ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-        spent = 0.0
-        while True:
-            begin = monotonic()
-            item = next(chunks, None)
-            if item is None:
-                return
-            spent += monotonic() - begin
-            self.marks.append((item[0], spent))
-            yield item
-
-    @property
-    def rate(self) -> float:
-        first = self.marks[1] if len(self.marks) > 2 else self.marks[0]
-        last = self.marks[-1]
-        return (last[0] - first[0]) / max(last[1] - first[1], 1e-9)

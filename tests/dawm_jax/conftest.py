@@ -9,12 +9,14 @@ from handmade import make_dataset, random_episode
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.termination import TerminationModel
+from dawm_jax.models.window_codec import DIFFUSED
 from dawm_jax.models.window_diffusion import ModelState, WorldModel
 from dawm_jax.sources import DAWM
 from dawm_jax.sources.base import States
 from dawm_jax.types import Dataset
 
 SMALL = {"horizon": 4, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
+WITH_ENDS = {"diffused": (*DIFFUSED, "terminal")}
 
 
 @pytest.fixture(scope="session")
@@ -40,11 +42,12 @@ def small_model(small_windows: WindowSet) -> Callable[..., tuple[WorldModel, Mod
 
     @cache
     def state(observation_target: str) -> ModelState:
-        model = WorldModel(observation_target=observation_target, **SMALL)
+        model = WorldModel(observation_target=observation_target, **SMALL, **WITH_ENDS)
         return model.init(jax.random.key(0), small_windows)
 
     def make(observation_target: str = "increment", **settings) -> tuple[WorldModel, ModelState]:
-        model = WorldModel(observation_target=observation_target, **SMALL | settings)
+        settings = SMALL | WITH_ENDS | settings
+        model = WorldModel(observation_target=observation_target, **settings)
         return model, state(observation_target)
 
     return make
@@ -52,17 +55,15 @@ def small_model(small_windows: WindowSet) -> Callable[..., tuple[WorldModel, Mod
 
 @pytest.fixture(scope="session")
 def small_source(
-    small_dataset: Dataset, small_model: Callable[..., tuple[WorldModel, ModelState]]
+    small_dataset: Dataset,
 ) -> tuple[DAWM, States]:
     """DAWM with small models, and their untrained states."""
-    world_model, state = small_model()
-    source = DAWM(world_model, InverseDynamics(hidden=(8,)), TerminationModel(hidden=(8,)))
+    source = DAWM(WorldModel(**SMALL), InverseDynamics(hidden=(8,)), TerminationModel(hidden=(8,)))
     states = {
         name: model.init(jax.random.key(1), source.data(name, small_dataset))
         for name, model in source.models().items()
-        if name != "world_model"
     }
-    return source, {"world_model": state, **states}
+    return source, states
 
 
 @pytest.fixture

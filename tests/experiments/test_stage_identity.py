@@ -50,7 +50,7 @@ def stages(monkeypatch, config, tmp_path):
     monkeypatch.setattr(source, "generate", generate)
     monkeypatch.setattr(measure, "_stored", stored)
     monkeypatch.setattr(held_out, "compare", lambda *args: ())
-    monkeypatch.setattr(held_out, "describe", str)
+    monkeypatch.setattr(measure, "describe", str)
     monkeypatch.setattr(pipeline, "make_evaluator", lambda *args: None)
     monkeypatch.setattr(pipeline.results, "write", lambda *args: None)
 

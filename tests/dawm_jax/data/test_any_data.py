@@ -19,7 +19,7 @@ from dawm_jax.errors import UserError
 from dawm_jax.learners import LEARNERS, DataStatistics
 from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.termination import TerminationModel
-from dawm_jax.models.window_codec import fit_codec
+from dawm_jax.models.window_codec import DIFFUSED, fit_codec
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.sources import DAWM
 
@@ -127,13 +127,14 @@ CODECS = [
     ("increment", "minmax", "standard"),
 ]
 SMALL = {"horizon": HORIZON, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
+ENDS = (*DIFFUSED, "terminal")
 INVERSE = InverseDynamics(hidden=(8,), batch_size=8, steps=100)
 TERMINATION = TerminationModel(hidden=(8,), batch_size=8, steps=100)
 
 
 @cache
 def model_of(target: str) -> WorldModel:
-    return WorldModel(observation_target=target, **SMALL)
+    return WorldModel(observation_target=target, diffused=ENDS, **SMALL)
 
 
 @cache
@@ -158,7 +159,7 @@ def test_any_data_give_finite_models_and_rollouts(data, names):
     dataset = data.load()
     windows = WindowSet.of(dataset, HORIZON)
     model, key = model_of(names[0]), jax.random.key(0)
-    state = initial(model).replace(codec=fit_codec(windows, *names))
+    state = initial(model).replace(codec=fit_codec(windows, *names, ENDS))
     window = windows.sample(key, (8,))
     check_codec(state.codec, window, dataset.episodes)
     state, metrics = compiled(model)(state, window, key)
@@ -176,7 +177,8 @@ def test_any_data_give_finite_models_and_rollouts(data, names):
     ends = initial(TERMINATION).replace(
         observation=fit_standard(np.asarray(recorded.next_observation))
     )
-    states = {"world_model": state, "inverse_dynamics": inverse, "termination": ends}
+    assert finite(TERMINATION.probability(ends, recorded.next_observation))
+    states = {"world_model": state, "inverse_dynamics": inverse}
     transitions, valid = roll_out(model)(states, window.context, data.discount, key)
     assert finite(transitions)
     assert valid.shape == transitions.reward.shape == (8, HORIZON - 1)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from dawm_jax.data.normalizer import NORMALIZERS
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.errors import UserError
 from dawm_jax.models import window_codec
-from dawm_jax.models.window_codec import DIFFUSED, GIVEN, check_groups, fit_codec
+from dawm_jax.models.window_codec import DIFFUSED, GIVEN, check_groups
 from dawm_jax.types import Context
 
 HORIZON = 4
@@ -23,6 +25,7 @@ ALLOWED = [
     ("increment", "minmax"),
 ]
 DIM = 3
+fit_codec = partial(window_codec.fit_codec, diffused=(*DIFFUSED, "terminal"))
 
 
 @pytest.fixture(scope="module")

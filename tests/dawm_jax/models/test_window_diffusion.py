@@ -45,7 +45,7 @@ def test_an_initial_state_has_a_fitted_codec_and_an_average_equal_to_its_paramet
 ):
     model, state = small_model("displacement")
     other = model.init(jax.random.key(1), small_windows)
-    codec = fit_codec(small_windows, "displacement", "standard", "standard")
+    codec = fit_codec(small_windows, "displacement", "standard", "standard", model.diffused)
     chex.assert_trees_all_equal(state.codec, codec)
     chex.assert_trees_all_equal(other.codec, codec)
     chex.assert_trees_all_equal(state.params, state.ema_params)

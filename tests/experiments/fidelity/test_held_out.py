@@ -15,6 +15,7 @@ from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.sources import SOURCES, RolloutSource
 from dawm_jax.types import Context, Transition, Window
 from experiments.fidelity import held_out, judge
+from experiments.fidelity.description import describe
 from experiments.fidelity.judge import (
     Rollouts,
     actions_recovered,
@@ -527,7 +528,7 @@ def test_nothing_is_compared_without_a_held_out_window(finished, dataset):
 
 
 def test_the_description_has_every_figure(report, bare):
-    lines = held_out.describe(report).splitlines()
+    lines = describe(report).splitlines()
 
     def shown(kind):
         (line,) = (line for line in lines if line.strip().startswith(kind))
@@ -550,15 +551,15 @@ def test_the_description_has_every_figure(report, bare):
     assert shown("terminals, rule:")[-2:] == ["agreement", f"{agreement:.3f}"]
     own = report["returns"][0]
     assert f"{own['target']:.2f} -> {own['obtained']:.2f}" in lines[-1]
-    shorter = held_out.describe(bare)
+    shorter = describe(bare)
     assert "simulator" not in shorter
     assert "actions, recorded" in shorter
     assert "rule" not in shorter
-    hidden = held_out.describe({**bare, "rewards": {"synthetic": [None, 0.25]}})
+    hidden = describe({**bare, "rewards": {"synthetic": [None, 0.25]}})
     assert [line.split()[-2:] for line in hidden.splitlines() if "rewards" in line] == [
         ["-", "0.250"]
     ]
-    assert "inferred actions" not in held_out.describe({**bare, "actions": None})
+    assert "inferred actions" not in describe({**bare, "actions": None})
 
 
 def drawn(report, path):
