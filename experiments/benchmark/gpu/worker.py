@@ -1,0 +1,28 @@
+"""The process of one step: `python -m experiments.benchmark.gpu.worker step file seconds smoke`."""
+
+import sys
+from pathlib import Path
+
+from absl import logging
+
+from dawm_jax.errors import UserError
+from experiments.benchmark.gpu.steps import measure_step
+from experiments.system import signals
+
+
+def main(step: str, out: str, budget: str, smoke: str) -> None:
+    """Measures a step; the last line of the output says why the exit status is not 0."""
+    logging.set_verbosity(logging.ERROR)
+    with signals.handled():
+        try:
+            failed = measure_step(step, Path(out), float(budget), smoke == "smoke")
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
+        except signals.Interrupted as stop:
+            raise SystemExit(stop.status) from None
+    if failed:
+        raise SystemExit(f"failed: {'; '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
