@@ -171,6 +171,7 @@ def _measure_suite(
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of each group; one for which the budget does not suffice is dropped and reported."""
     started, longest = time.monotonic(), 0.0
+    deadline = started + options.budget + options.overtime
     for group in _selected_groups(suite, options):
         elapsed = time.monotonic() - started
         if elapsed + options.growth * longest > options.budget:
@@ -181,7 +182,7 @@ def _measure_suite(
             yield []
             continue
         print(f"{suite}: {group}", flush=True)
-        yield _measure_group(group, options, started + options.budget, report, failed)
+        yield _measure_group(group, options, deadline, report, failed)
         longest = max(longest, time.monotonic() - started - elapsed)
         gc.collect()  # frees the states of large models before the next ones are initialized
 

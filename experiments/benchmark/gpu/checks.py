@@ -70,15 +70,16 @@ def checks(size: str, hidden: tuple[int, ...]) -> Iterator[Check]:
         return {"observations": rollout.observation, "rewards": rollout.reward}
 
     yield Check(f"sampler, {size} U-Net", sample, (state, *random_contexts(SAMPLED)), 5e-4)
-    yield _update(f"update, {size} world model", model, windows, state, 1e-4)
+    yield check_of_update(f"update, {size} world model", model, windows, state, 1e-4)
     transitions = TransitionSet(to_transitions(dataset))
     for name, create in LEARNERS.items():
         learner = create(hidden=hidden)
         initial = jax.jit(learner.init)(jax.random.key(2), DataStatistics.of(dataset))
-        yield _update(f"update, {name}", learner, transitions, initial, 1e-4)
+        yield check_of_update(f"update, {name}", learner, transitions, initial, 1e-4)
 
 
-def _update(name: str, component: Component, data: Any, state: Any, bound: float) -> Check:
+def check_of_update(name: str, component: Component, data: Any, state: Any, bound: float) -> Check:
+    """A check of one update of a component's state, on a batch of its data."""
     batch = data.sample(jax.random.key(3), component.batch_shape)
 
     def update(state: Any, batch: Any, key: jax.Array) -> dict[str, Any]:

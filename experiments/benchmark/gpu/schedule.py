@@ -4,6 +4,7 @@ No step can take the others' results along: each writes a file of its own as it 
 schedule's file says after each event what became of every step.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -22,9 +23,10 @@ from experiments.system.provenance import commit
 
 ROOT = Path(__file__).parents[3]
 GRACE = 3.0  # seconds between the signal that stops a process and the one that ends it
-START = 5.0  # seconds that a process takes to start and to end
+START = 5.0  # seconds that a process takes to start
 
-Command = Callable[[Step, Path, float], list[str]]  # of a step, its file, and its seconds
+# Of a step, its file, the seconds in which it begins measurements, and those until it is stopped.
+Command = Callable[[Step, Path, float, float], list[str]]
 
 
 def run_steps(
@@ -36,8 +38,9 @@ def run_steps(
     it need at least.
 
     Returns:
-        An entry for each step: `status` is done, failed, cut or skipped; `reason`, `seconds`,
-        `budget` and the `file` that holds its results.
+        An entry for each step: its `status` (done, failed, cut or skipped) and the `reason`, the
+        `seconds` that it took and those that it had, the `file` that holds its results, how many
+        `results` these are, and what was `dropped` to save time.
     """
     deadline = time.monotonic() + 60.0 * minutes
     entries: list[dict[str, Any]] = []
@@ -65,19 +68,18 @@ def run_steps(
             share = left * step.share / (step.share + sum(each.share for each in later))
             limit = max(step.least, left - sum(each.least for each in later)) - GRACE
             budget = max(min(share, limit) - START, 1.0)
-            entry["budget"] = budget
+            entry.update(budget=budget, limit=limit)
             write_json(out, record)
             print(f"{step.name}: {budget:.0f} s", flush=True)
             started = time.monotonic()
             try:
-                entry.update(_ended(command(step, file, budget), log, limit))
+                entry.update(_ended(command(step, file, budget, limit - START), log, limit))
             except BaseException:
                 entry.update(status="cut", reason="the campaign was stopped")
                 raise
             finally:
                 entry["seconds"] = time.monotonic() - started
-                found = [each.name for each in (file, unfinished(file)) if each.exists()]
-                entry["file"] = found[0] if found else None
+                entry.update(_found(file))
                 write_json(out, record)
         write_json(out, record)
         print(f"{step.name}: {entry['status']} {entry.get('reason', '')}".rstrip(), flush=True)
@@ -89,11 +91,22 @@ def step_file(out: Path, step: Step) -> Path:
     return out.with_name(f"{out.stem}-{step.name}.json")
 
 
-def worker(step: Step, file: Path, budget: float, smoke: bool) -> list[str]:
+def _found(file: Path) -> dict[str, Any]:
+    """What a step has left, finished or not."""
+    for each in (file, unfinished(file)):
+        if each.exists():
+            results = json.loads(each.read_text())
+            count = len(results.get("rows", results.get("checks", ())))
+            return {"file": each.name, "results": count, "dropped": results.get("notes", [])}
+    return {"file": None}
+
+
+def worker(step: Step, file: Path, budget: float, limit: float, smoke: bool) -> list[str]:
     """The command that measures a step."""
     module = "experiments.benchmark.gpu.worker"
     size = "smoke" if smoke else "full"
-    return [sys.executable, "-m", module, step.name, str(file.absolute()), f"{budget:.1f}", size]
+    seconds = [f"{budget:.1f}", f"{limit:.1f}"]
+    return [sys.executable, "-m", module, step.name, str(file.absolute()), *seconds, size]
 
 
 def _ended(command: list[str], log: Path, limit: float) -> dict[str, str]:

@@ -24,6 +24,7 @@ class Step:
     least: float
 
 
+END = 3.0  # seconds that a process needs to write its results and to end
 STEPS = (
     Step("correctness", 5, 40),
     Step("sampling", 5, 40),
@@ -41,30 +42,34 @@ SCOPE: dict[str, Any] = {  # fewer cases than in a run of its own, shorter, most
 }
 
 
-def measure_step(name: str, out: Path, budget: float, smoke: bool) -> list[str]:
-    """Measures a step within about `budget` seconds, writes its file, returns what failed.
+def measure_step(name: str, out: Path, budget: float, limit: float, smoke: bool) -> list[str]:
+    """Measures a step, writes its file, returns what failed.
+
+    Args:
+        budget: seconds in which groups of measurements are begun.
+        limit: seconds after which the process is stopped.
 
     Raises:
         UserError: the device or the data are unusable, or a run failed.
     """
     if name == "task":  # in a process of its own, which needs the whole device
-        return task.write_task(out, budget, smoke)
+        return task.write_task(out, limit - END, smoke)
     share_cores(1)
     check_devices()
-    options = step_options(name, budget, smoke)
+    options = step_options(name, budget, limit, smoke)
     if name == "correctness":
         return write_correctness(options.sizes[0], options.scope.hidden, out)
     return campaign.write_results(options, out)["failed"]
 
 
-def step_options(name: str, budget: float, smoke: bool) -> Options:
+def step_options(name: str, budget: float, limit: float, smoke: bool) -> Options:
     """The suite of the step's name at the paper's size, shortened; in a smoke test the smallest."""
     suite = "sampling" if name == "correctness" else name
     sizes = () if smoke else ("paper",)
     options = campaign.build_options(
         (suite,), sizes, peers=None, budget=budget, rounds=3, smoke=smoke
     )
-    options = replace(options, growth=1.2, alternatives=False)
+    options = replace(options, growth=1.2, overtime=limit - budget - END, alternatives=False)
     if smoke:
         return options
     protocol = replace(options.protocol, min_rounds=1, seconds=0.3)

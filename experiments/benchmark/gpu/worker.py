@@ -1,4 +1,4 @@
-"""The process of one step: `python -m experiments.benchmark.gpu.worker step file seconds smoke`."""
+"""The process of one step: `... gpu.worker <step> <file> <budget> <limit> smoke|full`."""
 
 import sys
 from pathlib import Path
@@ -10,12 +10,12 @@ from experiments.benchmark.gpu.steps import measure_step
 from experiments.system import signals
 
 
-def main(step: str, out: str, budget: str, smoke: str) -> None:
+def main(step: str, out: str, budget: str, limit: str, smoke: str) -> None:
     """Measures a step; the last line of the output says why the exit status is not 0."""
     logging.set_verbosity(logging.ERROR)
     with signals.handled():
         try:
-            failed = measure_step(step, Path(out), float(budget), smoke == "smoke")
+            failed = measure_step(step, Path(out), float(budget), float(limit), smoke == "smoke")
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
         except signals.Interrupted as stop:
