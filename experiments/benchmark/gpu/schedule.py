@@ -22,6 +22,7 @@ from experiments.store.files import write_json
 from experiments.system.provenance import commit
 
 ROOT = Path(__file__).parents[3]
+OVERRUN = 2.0  # the most that a step may use, in shares
 GRACE = 3.0  # seconds between the signal that stops a process and the one that ends it
 START = 5.0  # seconds that a process takes to start
 
@@ -34,8 +35,8 @@ def run_steps(
 ) -> list[dict[str, Any]]:
     """Runs the steps, in order, and writes `out` and a log beside it.
 
-    A step may use its share of what is left. It is stopped once it leaves less than the steps after
-    it need at least.
+    A step begins nothing beyond its share of what is left. It is stopped after twice that, or once
+    it leaves less than the steps after it need at least.
 
     Returns:
         An entry for each step: its `status` (done, failed, cut or skipped) and the `reason`, the
@@ -66,7 +67,8 @@ def run_steps(
             entry.update(status="skipped", reason=reason)
         else:
             share = left * step.share / (step.share + sum(each.share for each in later))
-            limit = max(step.least, left - sum(each.least for each in later)) - GRACE
+            most = min(OVERRUN * share, left - sum(each.least for each in later))
+            limit = max(step.least, most) - GRACE
             budget = max(min(share, limit) - START, 1.0)
             entry.update(budget=budget, limit=limit)
             write_json(out, record)

@@ -32,7 +32,7 @@ STEPS = (
     Step("world_model", 4, 40),
     Step("task", 4, 45),
 )
-SMOKE_STEPS = tuple(replace(step, least=10) for step in STEPS)
+SMOKE_STEPS = tuple(replace(step, least=15) for step in STEPS)
 SCOPE: dict[str, Any] = {  # fewer cases than in a run of its own, shorter, most valuable first
     "seeds": (1, 16),
     "sampling_batches": (8_192, 1_024, 128),

@@ -45,7 +45,7 @@ def test_each_step_has_its_share_of_what_is_left_and_leaves_the_rest_its_least(t
 
     steps = [Step("a", 3, 10), Step("b", 1, 20), Step("c", 2, 30)]
     run_steps(steps, 2.0, tmp_path / "gpu.json", command)
-    expected = [(60.0, 70.0), (40.0, 90.0), (120.0 - GRACE, 120.0)]
+    expected = [(60.0, 70.0), (40.0, 80.0), (120.0 - GRACE, 120.0)]
     for pair, wanted in zip(given, expected, strict=True):
         assert pair == pytest.approx(wanted, abs=2.0)
 
