@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.campaign import matmul_precision, unfinished
-from experiments.benchmark.gpu.steps import Step
+from experiments.benchmark.gpu.steps import OUT_OF_TIME, Step
 from experiments.store.files import write_json
 from experiments.system.provenance import commit
 
@@ -137,6 +137,8 @@ def _ended(command: list[str], log: Path, limit: float) -> dict[str, str]:
         return {"status": "done"}
     lines = log.read_bytes()[begin:].decode(errors="replace").split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "no output")
+    if code == OUT_OF_TIME:
+        return {"status": "cut", "reason": last}
     return {"status": "failed", "reason": f"exit status {code}: {last}"}
 
 

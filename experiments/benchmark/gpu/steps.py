@@ -33,6 +33,7 @@ STEPS = (
     Step("task", 4, 45),
 )
 SMOKE_STEPS = tuple(replace(step, least=15) for step in STEPS)
+OUT_OF_TIME = 124  # the exit status of a step that had not enough time, as of timeout(1)
 SCOPE: dict[str, Any] = {  # fewer cases than in a run of its own, shorter, most valuable first
     "seeds": (1, 16),
     "sampling_batches": (8_192, 1_024, 128),

@@ -44,10 +44,13 @@ SMOKE_TASK = Task(0, {"collect_steps": SMOKE.recorded_steps, **SMOKE.run_setting
 def write_task(out: Path, budget: float, smoke: bool) -> list[str]:
     """Runs the longest task for the `budget` in seconds and writes its file.
 
-    A run that is not finished then is ended; the file names the stages that it finished.
+    The file also names the stages that the run finished, which are fewer if it has no results.
 
     Returns:
         What failed: nothing, or why the run has no results.
+
+    Raises:
+        TimeoutError: the run was not finished in time.
     """
     task = SMOKE_TASK if smoke else next(task for task in TASKS if task.seconds <= budget)
     results: dict[str, Any] = {
@@ -67,6 +70,9 @@ def write_task(out: Path, budget: float, smoke: bool) -> list[str]:
             results["results"] = json.loads((workdir / "results.json").read_text())
         except UserError as error:
             results["failed"].append(str(error))
+        except TimeoutError as error:
+            results["cut"] = str(error)
+            raise
         finally:
             if (workdir / "stages").exists():
                 stages = stages_of(workdir)

@@ -71,8 +71,8 @@ def timed_run(
     """The seconds of a run: "whole", to its "first step" of training, and "compiling".
 
     Raises:
-        UserError: the run failed or took more than `limit` seconds; the message contains the end of
-            its output.
+        UserError: the run failed; the message contains the end of its output.
+        TimeoutError: it took more than `limit` seconds; likewise.
     """
     times_file = workdir.with_name("times.json")
     command = [sys.executable, "-m", "experiments.benchmark.timed_main", str(times_file)]
@@ -94,7 +94,7 @@ def timed_run(
                 timeout=limit,
             )
         except subprocess.TimeoutExpired:
-            raise UserError(
+            raise TimeoutError(
                 f"experiments.main took more than {limit:.0f} s; its output ends with:\n"
                 f"{log.read_text()[-1000:]}"
             ) from None

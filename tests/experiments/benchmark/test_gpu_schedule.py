@@ -72,6 +72,14 @@ def test_the_results_of_a_step_that_raises_are_kept_and_the_next_ones_run(tmp_pa
     assert "Traceback" in (tmp_path / "gpu.log").read_text()
 
 
+def test_a_step_may_find_out_itself_that_its_time_is_over(tmp_path):
+    out, script = tmp_path / "gpu.json", DONE + "print('it took more than 3 s'); sys.exit(124)"
+    run_steps([Step("task", 1, 0)], 1.0, out, scripted(task=script))
+    found = entries(out)["task"]
+    assert (found["status"], found["reason"]) == ("cut", "it took more than 3 s")
+    assert found["file"] == "gpu-task.json"
+
+
 def test_a_step_is_stopped_with_its_processes_and_keeps_its_results(tmp_path):
     grandchild = tmp_path / "grandchild"
     script = (
