@@ -11,5 +11,6 @@ NARROW = 512  # numbers in the largest window whose convolution or means are one
 
 
 def on_cpu() -> bool:
-    """Whether programs are traced for a CPU."""
-    return jax.default_backend() == "cpu"
+    """Whether programs are traced for a CPU: JAX's default device, or the one of a context."""
+    device = getattr(jax.config, "jax_default_device")  # noqa: B009 - not in JAX's type stubs
+    return getattr(device, "platform", device or jax.default_backend()) == "cpu"

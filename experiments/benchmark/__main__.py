@@ -3,11 +3,12 @@
     python -m experiments.benchmark
     python -m experiments.benchmark --setup-peers
     python -m experiments.benchmark --suites=sampling,learners --sizes=paper --peers
+    python -m experiments.benchmark --campaign=gpu --minutes=8
 
 Prints a table and writes experiments/results/benchmark/<machine>-<date>.json; the name includes the
-suites unless all of them are measured. After each suite, the results so far are written to
+suites unless all of them are measured. After each group, the results so far are written to
 <...>-unfinished.json. A repetition that other processes disturb is discarded and repeated, at most
-twice.
+twice. A campaign chooses what is measured, and writes a file for each of its steps.
 """
 
 import sys
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from dawm_jax.errors import UserError
+from dawm_jax.errors import UserError, require, require_choice
 from experiments.benchmark import campaign
+from experiments.benchmark.gpu.main import run_campaign
 from experiments.benchmark.peers import environment
 from experiments.benchmark.sizes import SIZES
 from experiments.benchmark.suites import SUITES
@@ -47,11 +49,32 @@ SMOKE = flags.DEFINE_bool(
     "smoke", False, "Measure the smallest cases, to check that they run; the times mean nothing."
 )
 OUT = flags.DEFINE_string("out", None, "Result file (default: named by machine and date).")
+CAMPAIGN = flags.DEFINE_string(
+    "campaign", None, "'gpu': checks and measurements for a GPU that is there for a few minutes."
+)
+MINUTES = flags.DEFINE_float("minutes", 8.0, "Time of the campaign, compilation included.", 0.1)
+
+WITHOUT_CAMPAIGN = (SUITE_NAMES, SIZE_NAMES, PEERS, SETUP, FOLDER, BUDGET, ROUNDS, ONLY)
 
 
 def peers_folder() -> Path:
     """The folder of the peers' environment."""
     return Path(FOLDER.value) if FOLDER.value else environment.default_folder()
+
+
+def check_campaign() -> bool:
+    """Whether a campaign is requested.
+
+    Raises:
+        UserError: its name is unknown, or a flag does not go with the others.
+    """
+    if CAMPAIGN.value is None:
+        require(not MINUTES.present, "--minutes is for --campaign; without it, use --budget")
+        return False
+    require_choice("campaign", CAMPAIGN.value, ("gpu",))
+    others = ", ".join(f"--{flag.name}" for flag in WITHOUT_CAMPAIGN if flag.present)
+    require(not others, f"--campaign chooses what to measure and how; leave out {others}")
+    return True
 
 
 def main(argv: list[str]) -> None:
@@ -64,6 +87,9 @@ def main(argv: list[str]) -> None:
                 environment.install_peers(peers_folder())
                 print(f"PyTorch and d3rlpy are installed in {peers_folder()}")
                 return
+            out = Path(OUT.value) if OUT.value else None
+            if check_campaign():
+                raise SystemExit(run_campaign(MINUTES.value, SMOKE.value, out))
             share_cores(len(cores()))
             check_devices()
             options = campaign.build_options(
@@ -75,13 +101,14 @@ def main(argv: list[str]) -> None:
                 smoke=SMOKE.value,
                 only=ONLY.value,
             )
-            out = Path(OUT.value) if OUT.value else None
             check_writable(out.parent if out else campaign.RESULTS)
-            campaign.write_results(options, out)
+            failed = campaign.write_results(options, out)["failed"]
+            if failed:
+                raise SystemExit(f"failed: {'; '.join(failed)}")
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
         except signals.Interrupted as stop:
-            print("stopped: finished suites are in the -unfinished.json file", file=sys.stderr)
+            print("stopped: finished groups are in the -unfinished.json file", file=sys.stderr)
             raise SystemExit(stop.status) from None
 
 

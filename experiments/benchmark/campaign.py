@@ -4,12 +4,15 @@ import gc
 import platform
 import re
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from dawm_jax.errors import UserError, require, require_choice
 from experiments.benchmark.cases import Group
@@ -71,30 +74,37 @@ def build_options(
     return options
 
 
-def write_results(options: Options, out: Path | None) -> None:
+def write_results(options: Options, out: Path | None) -> dict[str, Any]:
     """Measures the selected groups, writes the result file and prints the tables.
 
-    Each suite updates a file with -unfinished in its name, which becomes the result file at the
+    Each group updates a file with -unfinished in its name, which becomes the result file at the
     end.
 
     Args:
         out: the result file (default: in `RESULTS`, named by machine and date).
+
+    Returns:
+        The results.
 
     Raises:
         UserError: a peer does not compute the same function as dawm_jax.
     """
     for results in measure_suites(options):
         file = out or RESULTS / file_name(results)
-        unfinished = file.with_stem(f"{file.stem}-unfinished")
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(unfinished, results)
-        print(f"{', '.join(results['seconds'])}: written to {unfinished}", flush=True)
-    unfinished.replace(file)
+        write_json(unfinished(file), results)
+    unfinished(file).replace(file)
     print(f"{tables([results])}\n\nwritten to {file}")
+    return results
+
+
+def unfinished(file: Path) -> Path:
+    """The file of the results so far, beside the result file."""
+    return file.with_stem(f"{file.stem}-unfinished")
 
 
 def measure_suites(options: Options) -> Iterator[dict[str, Any]]:
-    """Measures the selected groups; after each suite, yields the results so far.
+    """Measures the selected groups; after each one, yields the results so far.
 
     Raises:
         UserError: a peer does not compute the same function as dawm_jax.
@@ -105,13 +115,8 @@ def measure_suites(options: Options) -> Iterator[dict[str, Any]]:
         print(line, flush=True)
         notes.append(line)
 
-    started = datetime.now(UTC)
-    results: dict[str, Any] = {
-        "date": started.isoformat(timespec="seconds"),
-        "versions": versions(),
-        "processor": processor(),
-        "cores": len(cores()),
-        "settings": {
+    results = header(
+        {
             "suites": options.suites,
             "sizes": options.sizes,
             "peers": options.peers and options.peers.versions,
@@ -119,53 +124,73 @@ def measure_suites(options: Options) -> Iterator[dict[str, Any]]:
             "only": options.only,
             "protocol": asdict(options.protocol),
             "scope": asdict(options.scope),
-        },
-    }
+        }
+    )
     if options.peers:
         results["same_function"] = check_same_function(options.peers.folder)
     rows: list[dict[str, Any]] = []
-    seconds = {}
+    seconds: dict[str, float] = {}
+    failed: list[str] = []
     for suite in options.suites:
-        suite_started = time.monotonic()
-        rows += _measure_suite(suite, options, report)
-        seconds[suite] = time.monotonic() - suite_started
-        yield {
-            **results,
-            "rows": rows,
-            "exponents": exponents(rows),
-            "seconds": seconds,
-            "notes": notes,
-        }
+        started = time.monotonic()
+        for found in _measure_suite(suite, options, report, failed):
+            rows += found
+            seconds[suite] = time.monotonic() - started
+            yield {
+                **results,
+                "rows": rows,
+                "exponents": exponents(rows),
+                "seconds": seconds,
+                "notes": notes,
+                "failed": failed,
+            }
+
+
+def header(settings: dict[str, Any]) -> dict[str, Any]:
+    """What every result file begins with: date, versions, machine, settings."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "processor": processor(),
+        "cores": len(cores()),
+        "settings": {**settings, "matmul_precision": matmul_precision()},
+    }
+
+
+def matmul_precision() -> str:
+    """JAX's setting for float32 products; "default" lets some GPUs round their factors to TF32."""
+    return jax.config.values["jax_default_matmul_precision"] or "default"
 
 
 def _selected_groups(suite: str, options: Options) -> list[Group]:
     return [group for group in SUITES[suite](options) if options.only in str(group)]
 
 
-def _measure_suite(suite: str, options: Options, report: Report) -> list[dict[str, Any]]:
-    """The rows of a suite; a group for which the budget does not suffice is dropped and reported.
-
-    The next group is expected to take up to twice as long as the longest so far.
-    """
-    started, longest, rows = time.monotonic(), 0.0, []
+def _measure_suite(
+    suite: str, options: Options, report: Report, failed: list[str]
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each group; one for which the budget does not suffice is dropped and reported."""
+    started, longest = time.monotonic(), 0.0
+    deadline = started + options.budget + options.overtime
     for group in _selected_groups(suite, options):
         elapsed = time.monotonic() - started
-        if elapsed + 2 * longest > options.budget:
+        if elapsed + options.growth * longest > options.budget:
             report(
                 f"{suite}: dropped {group}: {elapsed:.0f} of {options.budget:.0f} s are used; "
                 "raise --budget"
             )
+            yield []
             continue
         print(f"{suite}: {group}", flush=True)
-        rows += _measure_group(group, options, started + options.budget, report)
+        yield _measure_group(group, options, deadline, report, failed)
         longest = max(longest, time.monotonic() - started - elapsed)
         gc.collect()  # frees the states of large models before the next ones are initialized
-    return rows
 
 
 def _measure_group(
-    group: Group, options: Options, deadline: float, report: Report
+    group: Group, options: Options, deadline: float, report: Report, failed: list[str]
 ) -> list[dict[str, Any]]:
+    """The rows of a group; the others are measured even if it raises, which is reported."""
     with ExitStack() as stack:
         try:
             with enough_memory("its sizes"):
@@ -173,6 +198,10 @@ def _measure_group(
                 rows = measure(group, cases, options.protocol, deadline, report)
         except UserError as error:
             report(f"{group.suite}: dropped {group}: {error}")
+            return []
+        except Exception as error:
+            traceback.print_exc()
+            failed.append(f"{group.suite}: {group}: {type(error).__name__}: {error}")
             return []
     for row in rows:
         rate = row["per_second"]["median"]

@@ -36,16 +36,20 @@ def mlp(inputs: int, *widths: int) -> list[Product]:
     return [Product(a * b, to_input=index > 0) for index, (a, b) in enumerate(pairs)]
 
 
-def td3bc(observation: int, action: int, hidden: Sequence[int], delay: int) -> float:
+def td3(
+    observation: int, action: int, hidden: Sequence[int], delay: int, critics: int = 1
+) -> float:
     """FLOPs per row of the batch of one critic update and its share of the policy update.
 
-    `delay` is the number of critic updates per policy update.
+    Args:
+        delay: the number of critic updates per policy update.
+        critics: those that the policy's loss evaluates: one in TD3+BC, both in ReBRAC.
     """
     actor = mlp(observation, *hidden, action)
     critic = mlp(observation + action, *hidden, 1)
     fixed_critic = [layer._replace(to_input=True, to_weights=False) for layer in critic]
     critic_update = forward(actor) + 2 * forward(critic) + 2 * training(critic)
-    return critic_update + (training(actor) + training(fixed_critic)) / delay
+    return critic_update + (training(actor) + critics * training(fixed_critic)) / delay
 
 
 def iql(observation: int, action: int, hidden: Sequence[int]) -> float:

@@ -115,6 +115,9 @@ class Options:
     peers: Peers | None = None
     protocol: Protocol = field(default_factory=Protocol)
     budget: float = 540.0  # seconds per suite
+    overtime: float = 0.0  # seconds beyond the budget in which a group may still be measured
+    growth: float = 2.0  # the longest time of the next group, over that of the longest so far
+    alternatives: bool = True  # whether the loop of one jitted update a call is measured, too
     only: str = ""  # text that the description of a measured group contains
 
     @classmethod

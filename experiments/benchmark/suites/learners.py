@@ -31,7 +31,8 @@ from experiments.benchmark.suites.models import jit_per_update
 from experiments.system.machine import training_mesh
 
 BATCH = 256
-NAMES = ("td3bc", "iql")
+NAMES = ("td3bc", "iql", "rebrac")
+OF_D3RLPY = ("td3bc", "iql")
 
 
 def groups(options: Options) -> Groups:
@@ -55,8 +56,9 @@ def _cases(name: str, options: Options, stack: ExitStack) -> list[Case]:
         )
         for seeds in scope.seeds
     ]
-    cases.insert(1, _jit_per_update_case(name, options))
-    if options.peers and D3RLPY in options.peers.versions:
+    if options.alternatives:
+        cases.insert(1, _jit_per_update_case(name, options))
+    if options.peers and D3RLPY in options.peers.versions and name in OF_D3RLPY:
         cases.insert(1, _d3rlpy_case(name, options, options.peers, stack))
     return cases + rooflines(scope, "float32", copy=True, layer=(BATCH, scope.hidden[0]))
 
@@ -126,8 +128,8 @@ def flops_per_update(name: str, hidden: tuple[int, ...]) -> float:
     """FLOPs of one update of one seed."""
     if name == "iql":
         return BATCH * flops.iql(OBSERVATION, ACTION, hidden)
-    delay = LEARNERS[name]().updates_per_step
-    return BATCH * flops.td3bc(OBSERVATION, ACTION, hidden, delay)
+    delay, critics = LEARNERS[name]().updates_per_step, 2 if name == "rebrac" else 1
+    return BATCH * flops.td3(OBSERVATION, ACTION, hidden, delay, critics)
 
 
 def _parameters_per_update(learner: Learner, state: Any) -> float:

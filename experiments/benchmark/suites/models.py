@@ -92,10 +92,9 @@ def _world_model_cases(size: str, batch: int, options: Options, stack: ExitStack
     flops_per_step = batch * flops.training(sizes.unet_layers(model, OBSERVATION, ACTION))
     traffic = flops.adam_traffic(optax.tree.size(state.params), averaged=1.0 / model.ema_every)
     work = _work(scope.flops_per_call, batch, "windows", flops_per_step, traffic)
-    cases = [
-        _scan_case(work, model, windows, state),
-        _jit_per_update_case(work, model, windows, state),
-    ]
+    cases = [_scan_case(work, model, windows, state)]
+    if options.alternatives:
+        cases.append(_jit_per_update_case(work, model, windows, state))
     if options.peers:
         job = {"kind": "train", "steps": work.steps, "batch_size": batch, **world_model_job(model)}
         worker = stack.enter_context(running_worker(options.peers.folder, job))
@@ -118,11 +117,10 @@ def _inverse_dynamics_cases(
     flops_per_step = batch * flops.training(layers)
     work = _work(scope.flops_per_call, batch, "transitions", flops_per_step, traffic)
     data, state = place((transitions, state), training_mesh(None))
-    return [
-        _scan_case(work, model, data, state),
-        _jit_per_update_case(work, model, data, state),
-        *rooflines(scope, "float32", copy=True),
-    ]
+    cases = [_scan_case(work, model, data, state)]
+    if options.alternatives:
+        cases.append(_jit_per_update_case(work, model, data, state))
+    return cases + rooflines(scope, "float32", copy=True)
 
 
 def _work(

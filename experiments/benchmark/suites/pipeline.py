@@ -65,11 +65,14 @@ def _run_cases(cache: str, run: Callable[[], dict[str, float]]) -> list[Case]:
     ]
 
 
-def timed_run(settings: list[str], datasets: Path, workdir: Path, cache: Path) -> dict[str, float]:
+def timed_run(
+    settings: list[str], datasets: Path, workdir: Path, cache: Path, limit: float | None = None
+) -> dict[str, float]:
     """The seconds of a run: "whole", to its "first step" of training, and "compiling".
 
     Raises:
         UserError: the run failed; the message contains the end of its output.
+        TimeoutError: it took more than `limit` seconds; likewise.
     """
     times_file = workdir.with_name("times.json")
     command = [sys.executable, "-m", "experiments.benchmark.timed_main", str(times_file)]
@@ -82,12 +85,19 @@ def timed_run(settings: list[str], datasets: Path, workdir: Path, cache: Path) -
     log = workdir.with_name("log.txt")
     started = time.time()
     with log.open("w") as output:
-        process = subprocess.run(
-            [*command, *arguments],
-            env={**os.environ, **variables},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        try:
+            process = subprocess.run(
+                [*command, *arguments],
+                env={**os.environ, **variables},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=limit,
+            )
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(
+                f"experiments.main took more than {limit:.0f} s; its output ends with:\n"
+                f"{log.read_text()[-1000:]}"
+            ) from None
     whole = time.time() - started
     if process.returncode != 0:
         raise UserError(

@@ -39,7 +39,7 @@ WriteParts = Callable[[Iterator[tuple[int, Transition]], Dataset], None]
 def groups(options: Options) -> Groups:
     """For each size: batch sizes with the peer, settings of the sampler, whole transitions."""
     batches = options.scope.sampling_batches
-    middle, largest = batches[len(batches) // 2], batches[-1]
+    middle, largest = sorted(batches)[len(batches) // 2], max(batches)
     for size in options.sizes:
         for batch in batches:
             settings = {

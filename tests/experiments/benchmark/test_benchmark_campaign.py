@@ -79,7 +79,19 @@ def suite_with(suite, prepare):
     )
 
 
-def test_an_interrupted_benchmark_saves_the_finished_suites(monkeypatch, tmp_path):
+def test_a_group_that_raises_is_reported_and_the_next_ones_are_measured(monkeypatch):
+    def wrong(stack):
+        raise ZeroDivisionError("no device")
+
+    groups = [Group("data", "wrong", {}, wrong), Group("data", "right", {}, lambda stack: [])]
+    monkeypatch.setattr(campaign, "measure", lambda *_: [])
+    monkeypatch.setitem(SUITES, "data", lambda options: iter(groups))
+    *_, results = campaign.measure_suites(build_options(("data",)))
+    assert results["failed"] == ["data: wrong: ZeroDivisionError: no device"]
+    assert results["settings"]["matmul_precision"] == "default"
+
+
+def test_an_interrupted_benchmark_saves_the_finished_groups(monkeypatch, tmp_path):
     def interrupt(stack):
         raise Interrupted
 
@@ -90,8 +102,8 @@ def test_an_interrupted_benchmark_saves_the_finished_suites(monkeypatch, tmp_pat
         campaign.write_results(build_options(("data", "scale")), tmp_path / "found.json")
     assert [path.name for path in tmp_path.iterdir()] == ["found-unfinished.json"]
     results = json.loads((tmp_path / "found-unfinished.json").read_text())
-    assert set(results["seconds"]) == {"data"}
-    assert len(results["notes"]) == 1
+    assert set(results["seconds"]) == {"data", "scale"}
+    assert len(results["notes"]) == 2
     assert "data: dropped large: out of memory: lower its sizes" in results["notes"][0]
     campaign.write_results(build_options(("data",)), tmp_path / "found.json")
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]

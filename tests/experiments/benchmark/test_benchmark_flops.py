@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import pytest
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
-from dawm_jax.learners import IQL, TD3BC, DataStatistics
+from dawm_jax.learners import IQL, TD3BC, DataStatistics, ReBRAC
 from dawm_jax.networks import convolution, temporal_unet
 from dawm_jax.networks.temporal_unet import TemporalUNet
 from experiments.benchmark import flops
@@ -49,7 +50,11 @@ def xla_flops(function, *arguments):
 @pytest.mark.parametrize(
     ("learner", "formula"),
     [
-        (TD3BC(hidden=(128, 96), batch_size=64, policy_delay=1), flops.td3bc),
+        (TD3BC(hidden=(128, 96), batch_size=64, policy_delay=1), partial(flops.td3, delay=1)),
+        (
+            ReBRAC(hidden=(128, 96), batch_size=64, policy_delay=1),
+            partial(flops.td3, delay=1, critics=2),
+        ),
         (IQL(hidden=(128, 96), batch_size=64), flops.iql),
     ],
 )
@@ -58,8 +63,7 @@ def test_flops_of_an_update_agree_with_xla(learner, formula):
     statistics = DataStatistics.of(dataset)
     state = jax.eval_shape(learner.init, jax.random.key(0), statistics)
     batch = TransitionSet(to_transitions(dataset)).sample(jax.random.key(1), learner.batch_shape)
-    delay = (1,) if isinstance(learner, TD3BC) else ()
-    counted = 64 * formula(OBSERVATION, ACTION, learner.hidden, *delay)
+    counted = 64 * formula(OBSERVATION, ACTION, learner.hidden)
     expected = xla_flops(learner.update, state, batch, jax.random.key(2))
     assert counted == pytest.approx(expected, rel=0.1)
 

@@ -1,0 +1,1 @@
+"""What a borrowed GPU is used for within a few minutes: `--campaign=gpu`."""
