@@ -20,7 +20,6 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or severa
     "summary": tables.summary,
     "scores": lambda runs: tables.scores(*runs),
     "fidelity": tables.fidelity,
-    "attribution": lambda runs: tables.attribution(*runs),
     "ablation": lambda runs: tables.ablation(*runs),
     "targets": target_table,
     "benchmark": case_table,
