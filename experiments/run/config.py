@@ -27,6 +27,7 @@ from dawm_jax.sources.generate import Synthesis
 from dawm_jax.training.protocol import Component
 
 Settings = TypeVar("Settings")
+ROWS = ("policy_rows", "critic_rows", "cloning_rows")  # settings of learners
 TEMPLATE = "experiments/configs/dawm.py"
 
 
@@ -122,8 +123,15 @@ def build(config: ConfigDict) -> Components:
     for name, model in models.items():
         every = {"checkpoint_every": config.checkpoint_every}
         _check_lengths(config, f"{name}.steps", model, every)
-    for learner in components.learners.values():
+    for name, learner in components.learners.items():
         _check_lengths(config, "updates", learner, {"evaluate_every": config.evaluate_every})
+        size, ratio = learner.batch_shape[-1], config.synthetic_ratio
+        few = [row for row in ROWS if getattr(learner, row, "all") != "all"]
+        require(
+            not few or round(ratio * size) < size,
+            f"config.synthetic_ratio is {ratio}, so that no row of a batch of {size} is recorded, "
+            f"but config.{name}.{' and '.join(few)} needs some: lower the ratio",
+        )
     return components
 
 

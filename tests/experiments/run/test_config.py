@@ -207,3 +207,26 @@ def test_every_source_and_learner_has_a_block_in_the_shipped_configs():
 
 def test_names_may_be_joined_by_commas():
     assert names(("bc, td3bc", "iql")) == ("bc", "td3bc", "iql")
+
+
+@pytest.mark.parametrize("row", ["policy_rows", "critic_rows", "cloning_rows"])
+def test_a_loss_on_recorded_rows_needs_some_in_a_batch(row):
+    config = small.get_config()
+    config.learners, config.synthetic_ratio = ("td3bc",), 0.999
+    build(config)
+    config.td3bc[row] = "recorded"
+    with pytest.raises(UserError, match=rf"no row of a batch of 256 .* config\.td3bc\.{row} needs"):
+        build(config)
+    config.synthetic_ratio = 0.99
+    build(config)
+
+
+def test_rows_and_policies_are_words():
+    config = small.get_config()
+    config.learners, config.td3bc.policy_rows = ("td3bc",), "synthetic"
+    expected = r"^TD3BC\.policy_rows is 'synthetic'; it must be text that is 'all' or 'recorded'"
+    with pytest.raises(UserError, match=expected):
+        build(config)
+    config.td3bc.policy_rows, config.policy = "all", "best"
+    with pytest.raises(UserError, match=r"config\.policy is 'best'; .* 'averaged' or 'last'"):
+        build(config)
