@@ -176,8 +176,8 @@ def ablation(results: dict[str, Any]) -> str:
         f"of variance explained at the first step and at step {config['horizon'] - 1}:",
         "",
         "| what is diffused, and predicted | change of state in the simulator | states | rewards "
-        "| variance ratio | windows that end, precision / recall |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| spread over error | transitions a second | windows that end, precision / recall |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in results["rows"]:
         report = row["fidelity"]
@@ -185,7 +185,8 @@ def ablation(results: dict[str, Any]) -> str:
             _ends(_changes(report, "synthetic")),
             _ends(report["states"]["synthetic"]["pooled"]),
             _ends(report["rewards"]["synthetic"]),
-            _shown(report["variance_ratio"]["synthetic"]["pooled"], 2),
+            _ends(report["spread"]["states"]["pooled"] if report.get("spread") else [None], 2),
+            f"{rate:,.0f}" if (rate := row.get("transitions_per_second")) else "-",
             _flags(report),
         ]
         lines.append(f"| {row['name']} | {' | '.join(columns)} |")
@@ -197,9 +198,9 @@ def _changes(report: dict[str, Any], model: str) -> list[float | None]:
     return report["simulator"]["changes"][model]["pooled"] if report["simulator"] else [None]
 
 
-def _ends(shares: list[float | None]) -> str:
+def _ends(shares: list[float | None], digits: int = 3) -> str:
     """The first and the last of the steps' shares."""
-    return f"{_shown(shares[0])} / {_shown(shares[-1])}"
+    return f"{_shown(shares[0], digits)} / {_shown(shares[-1], digits)}"
 
 
 def _shown(value: float | None, digits: int = 3) -> str:

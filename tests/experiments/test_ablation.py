@@ -3,6 +3,7 @@ from copy import deepcopy
 
 import pytest
 
+from dawm_jax.errors import UserError
 from experiments import ablation
 from experiments.reporting import tables
 from experiments.run.config import build
@@ -17,7 +18,7 @@ def results(finished, tmp_path_factory):
         states = {"dawm.world_model.observation_target": "absolute"}
         patch.setattr(ablation, "TRAINED", {"increments, x0": {}, "states, x0": states})
         patch.setattr(ablation, "SAMPLED", {"DDIM": {"dawm.sampling.sampler": "ddim"}})
-        ablation.ablate(config, workdir, out)
+        ablation.ablate(config, workdir, out, [])
     return json.loads(out.read_text())
 
 
@@ -31,6 +32,12 @@ def test_every_kind_is_measured(results, finished):
     assert len({tuple(shares) for shares in figures}) == 3
     yardsticks = [row["fidelity"]["states"]["one_step_model"] for row in results["rows"]]
     assert yardsticks[0] == yardsticks[1] == yardsticks[2]
+
+
+def test_an_unknown_kind_is_refused(finished, tmp_path):
+    config, workdir, _ = finished
+    with pytest.raises(UserError, match=r"unknown kind 'v': the choices are .*increments, v,"):
+        ablation.ablate(config, workdir, tmp_path / "ablation.json", ["v"])
 
 
 def test_its_table_has_a_row_for_each(results):
