@@ -2,10 +2,11 @@
 
     python -m experiments.ablation \
         --config=experiments/configs/small.py:local/hopper/medium-replay-v0 \
-        --config.dawm.world_model.steps=4000 --out=ablation.json
+        --config.dawm.world_model.steps=4000
 
 Writes what is measured of each kind (see fidelity.rollouts in docs/results.md) and how many
-transitions a second it generates, and prints a table. `--kinds` selects some of them.
+transitions a second it generates to ablation.json in the run's folder, and prints a table. `--kinds`
+selects some of them.
 """
 
 from dataclasses import replace
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from dawm_jax.sources import DAWM
     from experiments.run.context import Run
 
-OUT = flags.DEFINE_string("out", "ablation.json", "File of the results.")
 KINDS = flags.DEFINE_list("kinds", [], "Kinds to train and measure (default: all).")
 
 SAMPLING = "dawm.sampling"
@@ -73,10 +73,8 @@ SAMPLED: dict[str, dict[str, Any]] = {  # of the first, which is not trained aga
 }
 
 
-def ablate(
-    config: ConfigDict, workdir: Path, out: Path, kinds: list[str], profile: bool = False
-) -> None:
-    """Trains and measures each kind (all by default), and writes the file of the results, `out`."""
+def ablate(config: ConfigDict, workdir: Path, kinds: list[str], profile: bool = False) -> None:
+    """Trains and measures each kind (default: all); writes ablation.json in the run's folder."""
     # Here, because the processes that record data import this module and need none of it.
     from dawm_jax.sources import DAWM
     from experiments import pipeline
@@ -106,7 +104,7 @@ def ablate(
         row = {"name": name, "changes": changes, "world_model": world_model}
         rows.append({**row, "fidelity": fidelity, "transitions_per_second": rate})
     results = {"config": config.to_dict(), "versions": versions(), "rows": rows}
-    on_first(write_json, out, results)
+    on_first(write_json, workdir / "ablation.json", results)
     print(ablation(results))
 
 
@@ -125,9 +123,7 @@ def transitions_per_second(run: "Run", source: "DAWM", states: dict[str, Any]) -
 
 
 def main(_: list[str]) -> None:
-    launch(
-        lambda config, workdir: ablate(config, workdir, Path(OUT.value), KINDS.value, PROFILE.value)
-    )
+    launch(lambda config, workdir: ablate(config, workdir, KINDS.value, PROFILE.value))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Takes the effect of a source apart: is it behavior, dynamics, ends, or dilution?
 
-    python -m experiments.attribution --source=dawm --out=attribution.json \
+    python -m experiments.attribution --source=dawm \
         --config=experiments/configs/small.py:local/hopper/medium-replay-v0 --config.learners=td3bc
 
 Each learner is trained in several arms, with the same seeds, initial networks and number of
-recorded rows per update. Writes the scores of every arm and seed, and prints their differences.
+recorded rows per update. Writes the scores of every arm and seed to attribution.json in the run's
+folder, and prints their differences.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,6 @@ from ml_collections import ConfigDict
 from experiments.launch import launch, parse
 
 SOURCE = flags.DEFINE_string("source", "dawm", "The source whose effect is taken apart.")
-OUT = flags.DEFINE_string("out", "attribution.json", "File of the results.")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ ARMS = (
 )
 
 
-def attribute(config: ConfigDict, workdir: Path, source_name: str, out: Path) -> None:
-    """Trains every arm of every learner, and writes the file of the results, `out`."""
+def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
+    """Trains every arm of every learner, and writes attribution.json in the run's folder."""
     # Here, because the processes that record data import this module and need none of it.
     from experiments import pipeline
     from experiments.reporting.results import learner_entry
@@ -77,12 +77,12 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str, out: Path) ->
                 trained = train_learner(this, name, data[arm.data], evaluator)
                 entries.append({"arm": arm.name, **learner_entry(this, trained)})
     results = {"config": config.to_dict(), "versions": versions(), "arms": entries}
-    on_first(write_json, out, results)
+    on_first(write_json, workdir / "attribution.json", results)
     print(attribution(results))
 
 
 def main(_: list[str]) -> None:
-    launch(lambda config, workdir: attribute(config, workdir, SOURCE.value, Path(OUT.value)))
+    launch(lambda config, workdir: attribute(config, workdir, SOURCE.value))
 
 
 if __name__ == "__main__":

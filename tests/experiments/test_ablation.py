@@ -1,4 +1,5 @@
 import json
+import shutil
 from copy import deepcopy
 
 import pytest
@@ -12,14 +13,15 @@ from experiments.run.config import build
 @pytest.fixture(scope="module")
 def results(finished, tmp_path_factory):
     """Two kinds of tiny world models, and another way to sample from the first."""
-    config, workdir, _ = finished
-    out = tmp_path_factory.mktemp("ablation") / "ablation.json"
+    config, finished_folder, _ = finished
+    workdir = tmp_path_factory.mktemp("ablation") / "run"
+    shutil.copytree(finished_folder, workdir)
     with pytest.MonkeyPatch.context() as patch:
         states = {"dawm.world_model.observation_target": "absolute"}
         patch.setattr(ablation, "TRAINED", {"increments, x0": {}, "states, x0": states})
         patch.setattr(ablation, "SAMPLED", {"DDIM": {"dawm.sampling.sampler": "ddim"}})
-        ablation.ablate(config, workdir, out, [])
-    return json.loads(out.read_text())
+        ablation.ablate(config, workdir, [])
+    return json.loads((workdir / "ablation.json").read_text())
 
 
 def test_every_kind_is_measured(results, finished):
@@ -34,10 +36,9 @@ def test_every_kind_is_measured(results, finished):
     assert yardsticks[0] == yardsticks[1] == yardsticks[2]
 
 
-def test_an_unknown_kind_is_refused(finished, tmp_path):
-    config, workdir, _ = finished
+def test_an_unknown_kind_is_refused(config, tmp_path):
     with pytest.raises(UserError, match=r"unknown kind 'v': the choices are .*increments, v,"):
-        ablation.ablate(config, workdir, tmp_path / "ablation.json", ["v"])
+        ablation.ablate(config, tmp_path, ["v"])
 
 
 def test_its_table_has_a_row_for_each(results):

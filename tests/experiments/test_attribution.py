@@ -22,8 +22,8 @@ def results(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("attribution")
     shutil.copytree(workdir, folder / "run")
     config = config.copy_and_resolve_references()
-    attribution.attribute(config, folder / "run", "dawm", folder / "attribution.json")
-    return json.loads((folder / "attribution.json").read_text())
+    attribution.attribute(config, folder / "run", "dawm")
+    return json.loads((folder / "run" / "attribution.json").read_text())
 
 
 def arms_of(results, learner):

@@ -159,7 +159,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypa
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "train", breaking)
-    for _ in range(5):
+    for _ in range(6):  # four models and two learners
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(config, tmp_path)
     again = pipeline.run(config, tmp_path)

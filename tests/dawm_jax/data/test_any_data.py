@@ -127,14 +127,14 @@ CODECS = [
     ("increment", "minmax", "standard"),
 ]
 SMALL = {"horizon": HORIZON, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
-ENDS = (*DIFFUSED, "terminal")
+GROUPS = (*DIFFUSED, "terminal")
 INVERSE = InverseDynamics(hidden=(8,), batch_size=8, steps=100)
 TERMINATION = TerminationModel(hidden=(8,), batch_size=8, steps=100)
 
 
 @cache
 def model_of(target: str) -> WorldModel:
-    return WorldModel(observation_target=target, diffused=ENDS, **SMALL)
+    return WorldModel(observation_target=target, diffused=GROUPS, **SMALL)
 
 
 @cache
@@ -159,7 +159,7 @@ def test_any_data_give_finite_models_and_rollouts(data, names):
     dataset = data.load()
     windows = WindowSet.of(dataset, HORIZON)
     model, key = model_of(names[0]), jax.random.key(0)
-    state = initial(model).replace(codec=fit_codec(windows, *names, ENDS))
+    state = initial(model).replace(codec=fit_codec(windows, *names, GROUPS))
     window = windows.sample(key, (8,))
     check_codec(state.codec, window, dataset.episodes)
     state, metrics = compiled(model)(state, window, key)
