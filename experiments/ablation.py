@@ -5,8 +5,8 @@
         --config.dawm.world_model.steps=4000
 
 Writes what is measured of each kind (see fidelity.rollouts in docs/results.md) and how many
-transitions a second it generates to ablation.json in the run's folder, and prints a table. `--kinds`
-selects some of them.
+transitions a second it generates to ablation.json in the run's folder, and prints a table.
+`--kinds` selects some of them.
 """
 
 from dataclasses import replace
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from dawm_jax.sources import DAWM
     from experiments.run.context import Run
 
-KINDS = flags.DEFINE_list("kinds", [], "Kinds to train and measure (default: all).")
+KINDS = flags.DEFINE_list(
+    "kinds", [], "Kinds to train and measure, by name and separated by commas (default: all)."
+)
 
 SAMPLING = "dawm.sampling"
 PAPER = {  # N, temperature and guidance of DAWM (Li et al. 2025)
@@ -33,30 +35,30 @@ PAPER = {  # N, temperature and guidance of DAWM (Li et al. 2025)
     f"{SAMPLING}.guidance_scale": 1.2,
 }
 TRAINED: dict[str, dict[str, Any]] = {
-    "increments, x0": {},
-    "increments, v": {"dawm.world_model.parameterization": "v"},
-    "increments, epsilon": {"dawm.world_model.parameterization": "epsilon"},
-    "displacements, x0": {"dawm.world_model.observation_target": "displacement"},
-    "states, x0": {"dawm.world_model.observation_target": "absolute"},
-    "increments, x0, K = 20": {
+    "increments x0": {},
+    "increments v": {"dawm.world_model.parameterization": "v"},
+    "increments epsilon": {"dawm.world_model.parameterization": "epsilon"},
+    "displacements x0": {"dawm.world_model.observation_target": "displacement"},
+    "states x0": {"dawm.world_model.observation_target": "absolute"},
+    "increments x0 K=20": {
         "dawm.world_model.diffusion_steps": 20,
         f"{SAMPLING}.sampling_steps": 20,
         f"{SAMPLING}.temperature": 1.0,
     },
-    "increments, elucidated": {
+    "increments elucidated": {
         "dawm.world_model.schedule": "elucidated",
         "dawm.world_model.parameterization": "preconditioned",
         f"{SAMPLING}.sampling_steps": 16,
         f"{SAMPLING}.temperature": 1.0,
     },
-    "increments, flow": {
+    "increments flow": {
         "dawm.world_model.schedule": "flow",
         "dawm.world_model.parameterization": "velocity",
         f"{SAMPLING}.sampler": "ddim",
         f"{SAMPLING}.sampling_steps": 10,
         f"{SAMPLING}.temperature": 1.0,
     },
-    "states, epsilon, quantile": {
+    "states epsilon quantile": {
         "dawm.world_model.observation_target": "absolute",
         "dawm.world_model.parameterization": "epsilon",
         "dawm.world_model.observation_normalizer": "quantile",
@@ -65,8 +67,8 @@ TRAINED: dict[str, dict[str, Any]] = {
 }
 SAMPLED: dict[str, dict[str, Any]] = {  # of the first, which is not trained again
     "as the paper": PAPER,
-    "as the paper, all 5 steps": {**PAPER, f"{SAMPLING}.sampling_steps": 5},
-    "as the paper, DDIM": {**PAPER, f"{SAMPLING}.sampler": "ddim"},
+    "as the paper with all 5 steps": {**PAPER, f"{SAMPLING}.sampling_steps": 5},
+    "as the paper with DDIM": {**PAPER, f"{SAMPLING}.sampler": "ddim"},
     "temperature 1": {f"{SAMPLING}.temperature": 1.0},
     "temperature 1.5": {f"{SAMPLING}.temperature": 1.5},
     "guidance 1.2": {f"{SAMPLING}.guidance_scale": 1.2},

@@ -18,7 +18,7 @@ def results(finished, tmp_path_factory):
     shutil.copytree(finished_folder, workdir)
     with pytest.MonkeyPatch.context() as patch:
         states = {"dawm.world_model.observation_target": "absolute"}
-        patch.setattr(ablation, "TRAINED", {"increments, x0": {}, "states, x0": states})
+        patch.setattr(ablation, "TRAINED", {"increments x0": {}, "states x0": states})
         patch.setattr(ablation, "SAMPLED", {"DDIM": {"dawm.sampling.sampler": "ddim"}})
         ablation.ablate(config, workdir, [])
     return json.loads((workdir / "ablation.json").read_text())
@@ -37,7 +37,7 @@ def test_every_kind_is_measured(results, finished):
 
 
 def test_an_unknown_kind_is_refused(config, tmp_path):
-    with pytest.raises(UserError, match=r"unknown kind 'v': the choices are .*increments, v,"):
+    with pytest.raises(UserError, match=r"unknown kind 'v': the choices are .*increments v,"):
         ablation.ablate(config, tmp_path, ["v"])
 
 
@@ -45,7 +45,7 @@ def test_its_table_has_a_row_for_each(results):
     *_, first, states, ddim = tables.ablation(results).splitlines()
     shares = results["rows"][1]["fidelity"]["states"]["synthetic"]["pooled"]
     assert f"| {shares[0]:.3f} / {shares[-1]:.3f} |" in states
-    assert first.startswith("| increments, x0 |")
+    assert first.startswith("| increments x0 |")
     assert ddim.startswith("| DDIM |")
     assert len({row.count("|") for row in (first, states, ddim)}) == 1
 

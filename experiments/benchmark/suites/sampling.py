@@ -105,7 +105,7 @@ def sample_case(
     state = place(state, mesh)
     context, keys = place(random_contexts(batch), mesh, Split((SEED, DATA)))
     sample = jax.jit(model.sample, static_argnums=3)
-    passes = sampling.sampling_steps * (1 if sampling.guidance_scale == NO_GUIDANCE else 2)
+    passes = passes_of(sampling)
     flops_per_pass = flops.forward(sizes.unet_layers(model, OBSERVATION, ACTION))
     return Case(
         by=DAWM_JAX,
@@ -126,6 +126,11 @@ def _synthesis_cases(size: str, chunk: int, options: Options, stack: ExitStack) 
     amount = whole_chunks * source.steps
     case = synthesis_case(source, state, amount, chunk, options.scope.transitions)
     return [case, *rooflines(options.scope, source.world_model.compute_dtype)]
+
+
+def passes_of(sampling: Sampling) -> int:
+    """Forward passes for one window: guidance needs two for each estimate."""
+    return sampling.sampling_steps * (1 if sampling.guidance_scale == NO_GUIDANCE else 2)
 
 
 def synthesis_case(
@@ -163,7 +168,7 @@ def synthesis_case(
             deque(parts, maxlen=0)
 
     windows = source.units(amount)
-    passes = 2 * source.sampling.sampling_steps
+    passes = passes_of(source.sampling)
     flops_per_pass = flops.forward(sizes.unet_layers(source.world_model, OBSERVATION, ACTION))
     layers = sizes.inverse_dynamics_layers(inverse.hidden, OBSERVATION, ACTION)
     return Case(
