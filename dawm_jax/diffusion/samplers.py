@@ -60,14 +60,18 @@ SAMPLERS: dict[str, Callable[[np.ndarray, np.ndarray], Coefficients]] = {
 class Sampling:
     """How to sample from a trained model; a change needs no retraining.
 
+    With K = 5, the defaults give samples that differ from each other as much as from the truth
+    (`fidelity.rollouts.spread`), where DAWM's own (3 steps, temperature 0.5, guidance 1.2) give
+    almost the conditional mean. They need five forward passes instead of six.
+
     Raises:
         UserError: a setting is out of range or names an unknown sampler.
     """
 
-    sampling_steps: Few = 3  # N, the number of visited times, with one estimate at each
+    sampling_steps: Few = 5  # N, the number of visited times, with one estimate at each
     sampler: str = "ancestral"
-    temperature: Strength = 0.5
-    guidance_scale: Strength = 1.2
+    temperature: Strength = 1.75
+    guidance_scale: Strength = 1.0
 
     def __post_init__(self) -> None:
         check_settings(self)
