@@ -3,8 +3,8 @@
     python -m experiments.main --config=experiments/configs/quickstart.py
 
 Records 100,000 steps of one stochastic policy on Hopper on the first run. On such data there is
-little to gain and something to lose: the run shows that TD3+BC is as good with synthetic transitions
-as without, within the interval that it prints.
+little to gain and something to lose: the run shows that TD3+BC is as good with synthetic
+transitions as without, within the interval that it prints.
 """
 
 from ml_collections import ConfigDict
