@@ -9,7 +9,6 @@ import pytest
 from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.errors import UserError
 from dawm_jax.evaluation.scores import normalized_score
-from dawm_jax.learners import LEARNERS
 from dawm_jax.sources import SOURCES, RolloutSource
 from dawm_jax.types import Transition
 from experiments import pipeline
@@ -189,21 +188,6 @@ def test_learners_on_a_pool_that_stays_on_disk_end_with_the_same_bits(
     again = pipeline.run(config, tmp_path)
     assert without_timings(again) == without_timings(of_dawm(results))
     assert read == [32] + [1] * 30  # to judge; 20 batches of bc, 10 of td3bc's two updates
-
-
-def test_every_learner_runs_through_the_pipeline(finished, tmp_path):
-    config, workdir, results = finished
-    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
-    config = config.copy_and_resolve_references()
-    config.sources, config.learners = ("recorded",), tuple(LEARNERS)
-    again = pipeline.run(config, tmp_path)
-    assert [entry["name"] for entry in again["learners"]] == list(LEARNERS)
-    before = [entry for entry in results["learners"] if entry["source"] == "recorded"]
-    assert [entry for entry in again["learners"] if entry["name"] in finished[0].learners] == before
-    for entry in again["learners"]:
-        for policy in entry["policies"].values():
-            assert [point["updates"] for point in policy["curve"]] == [10, 20]
-        assert np.isfinite(list(entry["metrics"].values())).all()
 
 
 def load_with(monkeypatch, **changes):

@@ -70,7 +70,7 @@ def test_flops_of_an_update_agree_with_xla(learner, formula):
 
 def convolution_by_tap(x, kernel, stride=1, left=0):
     """A convolution with exactly the products that are counted."""
-    return convolution._by_tap(x, kernel, stride, left)
+    return convolution._tap_products(x, kernel, stride, left)
 
 
 @pytest.mark.parametrize("multipliers", [(1,), (1, 2, 4)])
