@@ -45,7 +45,7 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
     # Here, because the processes that record data import this module and need none of it.
     from experiments import pipeline
     from experiments.reporting.results import learner_entry
-    from experiments.reporting.tables import attribution
+    from experiments.reporting.scores import attribution
     from experiments.stages.learn import train_learner
     from experiments.stages.simulated import simulated
     from experiments.stages.source import SourceResult, run_source

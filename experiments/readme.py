@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.table import case_table, target_table
-from experiments.reporting import tables
+from experiments.reporting import scores, tables
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or several result files
-    "summary": tables.summary,
-    "scores": lambda runs: tables.scores(*runs),
+    "summary": scores.summary,
+    "scores": lambda runs: scores.scores(*runs),
     "fidelity": tables.fidelity,
     "ablation": lambda runs: tables.ablation(*runs),
     "targets": target_table,

@@ -8,7 +8,7 @@ import numpy as np
 
 from dawm_jax.evaluation.scores import mean_interval
 from dawm_jax.types import Dataset, Window
-from experiments.reporting.tables import reported
+from experiments.reporting.scores import reported
 from experiments.stages.source import SourceResult
 
 matplotlib.use("Agg")

@@ -7,7 +7,7 @@ import numpy as np
 
 from dawm_jax.evaluation.scores import interquartile_mean, mean_interval, normalized_score
 from dawm_jax.types import Dataset
-from experiments.reporting.tables import scores
+from experiments.reporting.scores import scores
 from experiments.run.context import Run
 from experiments.simulation.evaluator import Evaluator
 from experiments.stages.learn import Learned, policies

@@ -11,7 +11,7 @@ from dawm_jax.data.formats.minari import load
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.errors import UserError
 from experiments import attribution
-from experiments.reporting import tables
+from experiments.reporting import scores
 from experiments.simulation.simulator import make_simulator
 from experiments.stages.simulated import with_true_outcomes
 
@@ -51,7 +51,7 @@ def test_every_arm_differs(results):
 
 
 def test_the_table_has_a_row_for_each_arm(results):
-    lines = tables.attribution(results).splitlines()
+    lines = scores.attribution(results).splitlines()
     rows = [line for line in lines if line.startswith(("| bc |", "| td3bc |"))]
     assert len(rows) == len(results["arms"])
     assert len({row.count("|") for row in rows}) == 1

@@ -1,16 +1,20 @@
 import numpy as np
 import pytest
 
-from dawm_jax.evaluation.scores import mean_interval, smallest_effect
+from dawm_jax.evaluation.scores import (
+    mean_interval,
+    probability_of_improvement,
+    smallest_effect,
+)
 from experiments.reporting.results import score_note
-from experiments.reporting.tables import source_effects
+from experiments.reporting.scores import aggregates, source_effects, summary
 
 
 def entry(name, source, scores):
     def policy(scores):
         return {"seeds": [{"normalized_score": score} for score in scores]}
 
-    other = [score and -score for score in scores]
+    other = [None if score is None else -score for score in scores]
     policies = {"averaged": policy(scores), "last": policy(other)}
     return {"name": name, "source": source, "policies": policies}
 
@@ -37,6 +41,27 @@ def test_effects_of_few_seeds_have_no_interval():
     effects = source_effects(learners)
     assert effects.endswith(": iql, dawm +5.0 (+1.0 to +9.0).")
     assert "3 seeds are too few for an interval" in effects
+
+
+def run(name, *learners):
+    return {"dataset": {"id": f"local/{name}", "score_mean": 1.0}, "learners": list(learners)}
+
+
+def test_aggregates_are_over_the_seeds_of_several_data_sets():
+    """Every seed of one data set gains 2, of the other 4: the middle half has as many of each."""
+    runs = [
+        run("a", entry("iql", "recorded", RECORDED), entry("iql", "dawm", np.add(RECORDED, 2.0))),
+        run("b", entry("iql", "recorded", DAWM), entry("iql", "dawm", np.add(DAWM, 4.0))),
+    ]
+    text = aggregates(runs)
+    better = [
+        probability_of_improvement(np.add(x, d), x) for x, d in ((RECORDED, 2.0), (DAWM, 4.0))
+    ]
+    assert text.endswith(f": iql, dawm +3.0 (+3.0 to +3.0; {np.mean(better):.2f}).")
+    assert text in summary(runs)
+    few = [run("a", entry("iql", "recorded", [1.0, 2.0]), entry("iql", "dawm", [3.0, 4.0]))]
+    assert aggregates(few) is None
+    assert aggregates([runs[0], few[0]]) is None
 
 
 @pytest.mark.parametrize("scores", [[None, None], [3.0]])

@@ -1,0 +1,173 @@
+"""Scores of result files as Markdown tables, with what their differences can show."""
+
+from typing import Any
+
+import numpy as np
+
+from dawm_jax.evaluation.scores import (
+    FEWEST,
+    interquartile_mean,
+    mean_interval,
+    probability_of_improvement,
+    smallest_effect,
+    stratified_interval,
+)
+
+
+def reported(entry: dict[str, Any]) -> dict[str, Any]:
+    """The results of the policy that a learner's entry reports, its first."""
+    return next(iter(entry["policies"].values()))
+
+
+def scores(results: dict[str, Any]) -> str:
+    """The final policies as Markdown: yardsticks first, then a row for each learner and source."""
+    config, dataset, learners = results["config"], results["dataset"], results["learners"]
+    rows = [["data, mean episode", "", _one(dataset["return_mean"]), _one(dataset["score_mean"])]]
+    if results.get("random_score") is not None:
+        rows.insert(0, ["random actions", "", "", _one(results["random_score"])])
+    for entry in learners:
+        policy = reported(entry)
+        returns = [value for seed in policy["seeds"] for value in seed["returns"]]
+        mean_return = float(np.mean(returns)) if returns else None
+        others = list(entry["policies"].values())[1:]
+        columns = [_one(mean_return), _one(policy["mean"]), _spread(seed_scores(entry))]
+        rows.append([entry["name"], entry["source"], *columns, *(_one(o["mean"]) for o in others)])
+    names = list(learners[0]["policies"])
+    where = f"on {dataset['environment']}" if dataset["environment"] else "that were not evaluated"
+    few = config["seeds"] < FEWEST
+    titles = ["learner", "source", "mean return", "score"]
+    titles.append("range over seeds" if few else "95 % interval of the mean")
+    titles += [f"score of the {name} policy" for name in names[1:]]
+    lines = [
+        f"The {names[0]} policies {where} after {config['updates']:,} updates on {dataset['id']}, "
+        f"{config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
+        "",
+        *_table(titles, rows),
+    ]
+    for paragraph in (source_effects(learners), dataset.get("score_note")):
+        lines += ["", paragraph] if paragraph else []
+    return "\n".join(lines)
+
+
+def summary(runs: list[dict[str, Any]]) -> str:
+    """The scores of several runs in one table, a column each: mean and interval or range."""
+    columns: list[dict[tuple[str, str], str]] = []
+    for results in runs:
+        dataset = results["dataset"]
+        column = {("data, mean episode", ""): _one(dataset["score_mean"])}
+        for entry in results["learners"]:
+            values = seed_scores(entry)
+            shown = f"{np.mean(values):.1f} ({_spread(values)})"
+            column[entry["name"], entry["source"]] = shown
+        columns.append(column)
+    rows = dict.fromkeys(row for column in columns for row in column)
+    names = [results["dataset"]["id"].removeprefix("local/") for results in runs]
+    cells = [[*row, *(column.get(row, "") for column in columns)] for row in rows]
+    lines = _table(["learner", "source", *names], cells)
+    if aggregate := aggregates(runs):
+        lines += ["", aggregate]
+    return "\n".join(lines)
+
+
+def aggregates(runs: list[dict[str, Any]]) -> str | None:
+    """What sources change over several data sets; None where seeds are too few for intervals."""
+    every = [{(e["name"], e["source"]): seed_scores(e) for e in run["learners"]} for run in runs]
+    shown = []
+    for name, source in every[0]:
+        pairs = [(one.get((name, source), []), one.get((name, "recorded"), [])) for one in every]
+        if source == "recorded" or any(len(x) < FEWEST or len(y) != len(x) for x, y in pairs):
+            continue
+        differences = [np.subtract(scores, recorded) for scores, recorded in pairs]
+        middle, (low, high) = (
+            interquartile_mean(np.concatenate(differences)),
+            stratified_interval(differences),
+        )
+        better = np.mean([probability_of_improvement(*pair) for pair in pairs])
+        shown.append(f"{name}, {source} {middle:+.1f} ({low:+.1f} to {high:+.1f}; {better:.2f})")
+    if not shown:
+        return None
+    return (
+        f"Over {len(runs)} data sets, difference of score to the recorded data (interquartile "
+        "mean; 95 % bootstrap interval, stratified by data set; probability that a seed with the "
+        f"source is better than one without): {'; '.join(shown)}."
+    )
+
+
+def source_effects(learners: list[dict[str, Any]]) -> str | None:
+    """What a source changes: each seed's difference to the recorded data alone."""
+    recorded = {e["name"]: seed_scores(e) for e in learners if e["source"] == "recorded"}
+    effects, count = [], 0
+    for entry in learners:
+        scores, alone = seed_scores(entry), recorded.get(entry["name"])
+        if entry["source"] == "recorded" or not scores or not alone or len(scores) == 1:
+            continue
+        count = len(scores)
+        effects.append(f"{entry['name']}, {entry['source']} {_difference(scores, alone)}")
+    if not effects:
+        return None
+    return (
+        f"Difference of score to the recorded data alone, seed by seed ({_explained(count)}): "
+        f"{'; '.join(effects)}."
+    )
+
+
+def attribution(results: dict[str, Any]) -> str:
+    """The arms of `experiments.attribution`, a row each, beside recorded data."""
+    config, rows = results["config"], []
+    for entry in results["arms"]:
+        scores = seed_scores(entry)
+        if entry["arm"] == "recorded":
+            alone = scores
+        change = "" if entry["arm"] == "recorded" or not scores else _difference(scores, alone)
+        mean = float(np.mean(scores)) if scores else None
+        last = list(entry["policies"].values())[1]["mean"]
+        rows.append([entry["name"], entry["arm"], _one(mean), change, _one(last)])
+    names = list(results["arms"][0]["policies"])
+    titles = ["learner", "trained on", f"score of the {names[0]} policy"]
+    titles += [f"difference ({_explained(config['seeds'])})", f"score of the {names[1]} policy"]
+    lines = [
+        f"What {' '.join(config['sources'])} changes after {config['updates']:,} updates on "
+        f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
+        "",
+        *_table(titles, rows),
+    ]
+    return "\n".join(lines)
+
+
+def seed_scores(entry: dict[str, Any]) -> list[float]:
+    """The scores of the reported policy's seeds; empty without scores."""
+    scores = [seed["normalized_score"] for seed in reported(entry)["seeds"]]
+    return scores if None not in scores else []
+
+
+def _difference(scores: list[float], others: list[float]) -> str:
+    """The mean difference of seeds in pairs; see `_explained`."""
+    difference = np.subtract(scores, others)
+    smallest = smallest_effect(difference)
+    more = "" if smallest is None else f"; {smallest:.1f}"
+    return f"{difference.mean():+.1f} ({_spread(difference, sign='+')}{more})"
+
+
+def _explained(seeds: int) -> str:
+    """What is in the brackets of a difference."""
+    if seeds < FEWEST:
+        return f"range; {seeds} seeds are too few for an interval"
+    return "95 % interval; the smallest difference that four of five such experiments would show"
+
+
+def _spread(values: Any, sign: str = "") -> str:
+    """The interval of the mean, or the range of fewer than `FEWEST` values."""
+    if len(values) == 0:
+        return ""
+    low, high = mean_interval(values) or (min(values), max(values))
+    return f"{low:{sign}.1f} to {high:{sign}.1f}"
+
+
+def _one(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table; short rows are filled."""
+    filled = [[*row, *[""] * (len(titles) - len(row))] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), *filled)]
