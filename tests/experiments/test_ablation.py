@@ -24,6 +24,7 @@ def results(finished, tmp_path_factory):
     return json.loads((workdir / "ablation.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_kind_is_measured(results, finished):
     first, states, ddim = results["rows"]
     dawm = finished[2]["sources"]["dawm"]
@@ -41,6 +42,7 @@ def test_an_unknown_kind_is_refused(config, tmp_path):
         ablation.ablate(config, tmp_path, ["v"])
 
 
+@pytest.mark.slow
 def test_its_table_has_a_row_for_each(results):
     *_, first, states, ddim = tables.ablation(results).splitlines()
     shares = results["rows"][1]["fidelity"]["states"]["synthetic"]["pooled"]

@@ -89,7 +89,7 @@ def test_loss_is_the_masked_mean_of_squared_errors(small_model, window, target, 
 )
 def test_sample_equals_a_plain_loop(small_model, window, target, parameterization, guidance_scale):
     model, state = small_model(target, parameterization=parameterization)
-    sampling = Sampling(temperature=0.7, guidance_scale=guidance_scale)
+    sampling = Sampling(sampling_steps=3, temperature=0.7, guidance_scale=guidance_scale)
     state = state.replace(ema_params=jax.tree.map(lambda leaf: 1.5 * leaf, state.params))
     keys = jax.random.split(jax.random.key(5), 8)
     codec, context = state.codec, window.context
@@ -247,6 +247,7 @@ def test_one_compilation_per_shape(small_model, window):
     assert (update._cache_size(), sample._cache_size()) == (1, 1)
 
 
+@pytest.mark.slow
 def test_computing_in_bfloat16_changes_results_by_rounding_only(small_model, window):
     keys = jax.random.split(jax.random.key(5), 8)
     draws = jax.random.split(jax.random.key(3), 64)
@@ -328,27 +329,22 @@ def variance_kept(alpha, sigma, variance):
     return sampled / variance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "visited", "tolerance"),
     [
         ({"parameterization": "x0", "diffusion_steps": 5}, 3, 0.2),
-        pytest.param(
-            {"parameterization": "v", "diffusion_steps": 1000}, 250, 0.2, marks=pytest.mark.slow
-        ),
+        pytest.param({"parameterization": "v", "diffusion_steps": 1000}, 250, 0.2),
         pytest.param(
             {"parameterization": "v", "diffusion_steps": 1000, "steps": 15_000},
             1000,
             0.1,
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
-            {"parameterization": "velocity", "schedule": "flow"}, 250, 0.2, marks=pytest.mark.slow
-        ),
+        pytest.param({"parameterization": "velocity", "schedule": "flow"}, 250, 0.2),
         pytest.param(
             {"parameterization": "preconditioned", "schedule": "elucidated"},
             250,
             0.2,
-            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -141,7 +141,7 @@ def test_a_state_on_a_mesh_is_donated_to_the_next_chunk_but_the_callers_is_not(d
     data, mesh = TransitionSet(to_transitions(dataset)), device_mesh(seeds)
     placed = jax.device_put(own, NamedSharding(mesh, Split(SEED)))
     states = [
-        state.params
+        state.actor
         for _, state, _ in train(learner, placed, data, keys, chunk=1, seeds=True, mesh=mesh)
     ]
     deleted = [{leaf.is_deleted() for leaf in jax.tree.leaves(state)} for state in states]
