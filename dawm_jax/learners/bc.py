@@ -46,7 +46,7 @@ class BC(LearnerSettings):
         actor, opt_state, loss, _ = gradient_step(
             self._optimizer, loss_fn, state.actor, state.opt_state
         )
-        averaged = optax.incremental_update(actor, state.averaged_actor, self.polyak_step_size)
+        averaged = self._polyak(actor, state.averaged_actor)
         state = state.replace(actor=actor, averaged_actor=averaged, opt_state=opt_state)
         return state, {"actor_loss": loss}
 
@@ -54,10 +54,6 @@ class BC(LearnerSettings):
         params = state.averaged_actor if policy == "averaged" else state.actor
         network = self._policy(state.statistics)
         return network.apply(params, state.statistics.normalize(observation))
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        return optax.adam(self.learning_rate)
 
     def _policy(self, statistics: DataStatistics) -> DeterministicPolicy:
         return DeterministicPolicy(self.hidden, statistics.action_dim, self.policy_initialization)

@@ -145,13 +145,6 @@ class IQL(LearnerSettings):
         network = self._policy(state.statistics)
         return network.apply(params, state.statistics.normalize(observation))[0]
 
-    def _polyak(self, params: optax.Params, average: optax.Params) -> optax.Params:
-        return optax.incremental_update(params, average, self.polyak_step_size)
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        return optax.adam(self.learning_rate)
-
     @property
     def _actor_optimizer(self) -> optax.GradientTransformation:
         return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol
 import chex
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
 
 from dawm_jax.errors import require
@@ -109,6 +110,14 @@ class LearnerSettings:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         return (self.batch_size,)
+
+    def _polyak(self, params: optax.Params, average: optax.Params) -> optax.Params:
+        """The moving average after one more update."""
+        return optax.incremental_update(params, average, self.polyak_step_size)
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return optax.adam(self.learning_rate)
 
 
 def mean_over(rows: str, values: Array, chosen: Array) -> Array:

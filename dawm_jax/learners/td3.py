@@ -178,13 +178,6 @@ class TD3(LearnerSettings, ABC):
         network = self._policy(state.statistics)
         return network.apply(params, state.statistics.normalize(observation))
 
-    def _polyak(self, params: optax.Params, target: optax.Params) -> optax.Params:
-        return optax.incremental_update(params, target, self.polyak_step_size)
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        return optax.adam(self.learning_rate)
-
     @property
     def _critic(self) -> TwinCritic:
         return TwinCritic(

@@ -4,7 +4,6 @@ import json
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
 from dawm_jax.data.sampling import TransitionSet
@@ -23,6 +22,7 @@ from experiments.stages.models import states_of, train_model
 from experiments.stages.train import Trained
 from experiments.store import files
 from experiments.store.stage import Stage, StageFiles, identity
+from experiments.store.transitions import rows_on_host
 from experiments.system.machine import enough_memory
 from experiments.system.processes import on_first
 from experiments.system.tracing import trace
@@ -75,7 +75,7 @@ def measure_transitions(
 
     def judged() -> dict[str, Any]:
         rows = np.random.default_rng(0).integers(0, len(synthetic.reward), count)
-        sample = _rows(synthetic, rows)
+        sample = rows_on_host(synthetic, rows)
         simulator = make_simulator(run.dataset)
         return {
             "actions_at_bounds": float(np.mean(np.abs(sample.action) > 0.999)),
@@ -99,12 +99,6 @@ def _nearest_recorded(run: Run, sample: Transition) -> dict[str, float]:
         "synthetic": float(np.median(nearest_distances(synthetic, recorded))),
         "recorded": float(np.median(nearest_distances(others, recorded, exclude_itself=True))),
     }
-
-
-def _rows(transitions: Transition | StoredTransitions, rows: np.ndarray) -> Transition:
-    if isinstance(transitions, StoredTransitions):
-        return transitions.rows(rows)
-    return jax.tree.map(lambda leaf: np.asarray(leaf[rows]), transitions)
 
 
 def _stored(folder: StageFiles, measure: Any) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """A source's transitions with the outcomes that their actions have in the simulator."""
 
-import jax
 import numpy as np
 
-from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.errors import require
 from dawm_jax.types import AnyArray, Dataset, Transition
 from experiments.run.context import Run
@@ -29,7 +27,10 @@ def simulated(run: Run, source: SourceResult) -> SourceResult:
 
         def write() -> None:
             if not files.sound(folder.transitions, stage.name):
-                part = with_true_outcomes(run.dataset, _on_host(source.synthetic))
+                assert source.synthetic
+                every = np.arange(len(source.synthetic.reward))
+                rows = transitions.rows_on_host(source.synthetic, every)
+                part = with_true_outcomes(run.dataset, rows)
                 transitions.write_part(folder.transitions, part, run.dataset)
 
         on_first(write)
@@ -64,10 +65,3 @@ def with_true_outcomes(dataset: Dataset, step: Transition) -> Transition:
         next_action=replaced(step.next_action, np.zeros_like(step.next_action[known])),
         next_action_mask=replaced(step.next_action_mask, np.zeros(known.sum(), bool)),
     )
-
-
-def _on_host(synthetic: Transition | StoredTransitions | None) -> Transition:
-    assert synthetic is not None
-    if isinstance(synthetic, StoredTransitions):
-        return synthetic.rows(np.arange(len(synthetic.reward)))
-    return jax.tree.map(np.asarray, synthetic)

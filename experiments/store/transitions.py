@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -60,6 +61,13 @@ def opened(path: Path, dataset: Dataset, memory: int) -> Transition | StoredTran
             column = stored[name]
             fields[name] = jnp.asarray(dataset.scale_action(column) if name in ACTIONS else column)
     return Transition(**fields)
+
+
+def rows_on_host(stored: Transition | StoredTransitions, rows: np.ndarray) -> Transition:
+    """The transitions number `rows`, in the scale of actions that learners use."""
+    if isinstance(stored, StoredTransitions):
+        return stored.rows(rows)
+    return jax.tree.map(lambda leaf: np.asarray(leaf[rows]), stored)
 
 
 def _blocks(parts: list[Path], name: str) -> Iterator[np.ndarray]:

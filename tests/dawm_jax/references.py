@@ -11,6 +11,11 @@ def float64(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
+def part_of(tree: Any, index: int) -> Any:
+    """One of the trees that are stacked along the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
 def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0.0)
 
@@ -22,8 +27,12 @@ def silu(x: np.ndarray) -> np.ndarray:
 def mlp(
     layers: Any, x: np.ndarray, activation: Callable[[np.ndarray], np.ndarray] = relu
 ) -> np.ndarray:
-    """Three dense layers with an activation between them."""
+    """Dense layers; between them an activation, and layer norm where it has parameters."""
     layers = float64(layers)
-    for i in range(2):
+    hidden = sum(name.startswith("Dense") for name in layers) - 1
+    for i in range(hidden):
         x = activation(x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"])
-    return x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"]
+        if norm := layers.get(f"LayerNorm_{i}"):
+            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+            x = x * norm["scale"] + norm["bias"]
+    return x @ layers[f"Dense_{hidden}"]["kernel"] + layers[f"Dense_{hidden}"]["bias"]

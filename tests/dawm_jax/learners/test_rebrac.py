@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from handmade import make_dataset, random_episode
-from references import float64, relu
+from references import float64, mlp, part_of
 
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.learners import TD3BC, DataStatistics, ReBRAC
@@ -76,23 +76,8 @@ def batch(rng):
     return random_batch(rng)
 
 
-def part_of(tree, index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
-def network(layers, x):
-    """Dense layers; between them ReLU and layer norm, where there is one."""
-    hidden = sum(name.startswith("Dense") for name in layers) - 1
-    for i in range(hidden):
-        x = relu(x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"])
-        if norm := layers.get(f"LayerNorm_{i}"):
-            x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-6)
-            x = x * norm["scale"] + norm["bias"]
-    return x @ layers[f"Dense_{hidden}"]["kernel"] + layers[f"Dense_{hidden}"]["bias"]
-
-
 def policy_of(params, observation):
-    return np.tanh(network(float64(params)["params"]["MLP_0"], observation))
+    return np.tanh(mlp(float64(params)["params"]["MLP_0"], observation))
 
 
 def critics_of(params, observation, action):
@@ -100,7 +85,7 @@ def critics_of(params, observation, action):
     twins = float64(params)["params"]["VmapMLP_0"]
     assert "LayerNorm_2" in twins
     inputs = np.concatenate([observation, action], axis=1)
-    return np.stack([network(part_of(twins, i), inputs)[:, 0] for i in range(2)])
+    return np.stack([mlp(part_of(twins, i), inputs)[:, 0] for i in range(2)])
 
 
 def clipped_noise(key, shape):

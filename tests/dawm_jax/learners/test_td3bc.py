@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from handmade import make_dataset, random_episode
-from references import float64, mlp
+from references import float64, mlp, part_of
 
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.learners import TD3BC, DataStatistics
@@ -54,10 +54,6 @@ def state(rng):
 @pytest.fixture
 def batch(rng):
     return random_batch(rng)
-
-
-def part_of(tree, index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def policy_of(params, observation):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_motion import NOISE, expected_outcome, linear_motion
-from references import float64, relu, silu
+from references import float64, mlp, relu, silu
 
 from dawm_jax.errors import UserError
 from dawm_jax.models.dynamics import OneStepModel
@@ -55,17 +55,6 @@ def fitted(data):
     return [(x.mean(0), x.std(0)) for x in (trained.observation, outcome)]
 
 
-def outputs(params, inputs, activation):
-    """Of two hidden layers, each with layer norm if it has parameters."""
-    layers, x = float64(params), inputs
-    for i in range(2):
-        x = activation(x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"])
-        if norm := layers.get(f"LayerNorm_{i}"):
-            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-            x = x * norm["scale"] + norm["bias"]
-    return x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"]
-
-
 @pytest.mark.parametrize(("activation", "layer_norm"), [(silu, False), (relu, True)])
 def test_held_out_loss_is_the_likelihood_of_the_scaled_outcome(activation, layer_norm):
     model = replace(SMALL, activation=activation.__name__, layer_norm=layer_norm)
@@ -82,7 +71,7 @@ def test_held_out_loss_is_the_likelihood_of_the_scaled_outcome(activation, layer
     assert found.shape == (4,)
     for i in range(4):
         params = jax.tree.map(lambda leaf, i=i: leaf[i], state.members.params["params"])
-        mean, log_std = np.split(outputs(params, inputs, activation), 2, axis=1)
+        mean, log_std = np.split(mlp(params, inputs, activation), 2, axis=1)
         log_std = np.clip(log_std, -5.0, 2.0)
         expected = np.mean(0.5 * ((true - mean) / np.exp(log_std)) ** 2 + log_std)
         np.testing.assert_allclose(found[i], expected, rtol=1e-4)
