@@ -47,20 +47,22 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
     from experiments.reporting.results import learner_entry
     from experiments.reporting.scores import attribution
     from experiments.stages.learn import train_learner
-    from experiments.stages.simulated import simulated
+    from experiments.stages.simulated import simulated, whole_simulator
     from experiments.stages.source import SourceResult, run_source
     from experiments.store.files import write_json
     from experiments.system.disk_errors import disk_errors_explained
     from experiments.system.processes import on_first
     from experiments.system.provenance import versions
 
+    config = config.copy_and_resolve_references()
     config.sources = (source_name,)
     with disk_errors_explained(workdir), pipeline.evaluating(config, workdir) as (run, evaluator):
+        simulator = whole_simulator(run.dataset)  # before anything is trained
         source = run_source(run, source_name)
         data = {
             "recorded": SourceResult("recorded", run.data_stage, {}),
             "synthetic": source,
-            "simulated": simulated(run, source),
+            "simulated": simulated(run, source, simulator),
         }
         entries = []
         learner: Any

@@ -11,6 +11,16 @@ from dawm_jax.networks import backend
 from experiments.simulation.recording import collect
 
 
+@pytest.hookimpl(wrapper=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Keeps each file on one worker, and all files that use the finished run on the same one."""
+    sharing = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
+    for item in items:
+        group = "finished" if item.path in sharing else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    return (yield)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Programs that several tests or processes build are compiled once, for this session."""

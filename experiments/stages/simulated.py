@@ -5,7 +5,7 @@ import numpy as np
 from dawm_jax.errors import require
 from dawm_jax.types import AnyArray, Dataset, Transition
 from experiments.run.context import Run
-from experiments.simulation.simulator import make_simulator
+from experiments.simulation.simulator import Simulator, make_simulator
 from experiments.stages.source import SourceResult
 from experiments.store import files, transitions
 from experiments.store.stage import Stage
@@ -13,14 +13,29 @@ from experiments.system.machine import pool_memory
 from experiments.system.processes import on_first
 
 
-def simulated(run: Run, source: SourceResult) -> SourceResult:
+def whole_simulator(dataset: Dataset) -> Simulator:
+    """The simulator of a data set whose observations are nothing but positions and velocities.
+
+    Raises:
+        UserError: the data set's environment has no such simulator.
+    """
+    simulator = make_simulator(dataset)
+    size = dataset.episodes.observation.shape[-1]
+    require(
+        simulator is not None and simulator.features == size,
+        f"the environment of '{dataset.id}' cannot be set to its observations: use a MuJoCo "
+        "environment of Gymnasium whose observations are positions and velocities, such as "
+        "Hopper-v5",
+    )
+    assert simulator
+    return simulator
+
+
+def simulated(run: Run, source: SourceResult, simulator: Simulator) -> SourceResult:
     """The same states and actions, with the simulator's next states, rewards and ends.
 
     Rows whose state the simulator cannot be set to, because a velocity is clipped, stay as they
     are. The next action is unknown wherever the outcome is replaced.
-
-    Raises:
-        UserError: the data set's environment has no simulator that observations determine.
     """
     stage = Stage(f"simulated-{source.name}", [], (source.stage,))
     with stage.folder(run.workdir) as folder:
@@ -30,7 +45,7 @@ def simulated(run: Run, source: SourceResult) -> SourceResult:
                 assert source.synthetic
                 every = np.arange(len(source.synthetic.reward))
                 rows = transitions.rows_on_host(source.synthetic, every)
-                part = with_true_outcomes(run.dataset, rows)
+                part = with_true_outcomes(simulator, rows)
                 transitions.write_part(folder.transitions, part, run.dataset)
 
         on_first(write)
@@ -39,17 +54,8 @@ def simulated(run: Run, source: SourceResult) -> SourceResult:
     return SourceResult(stage.name, stage, {}, synthetic)
 
 
-def with_true_outcomes(dataset: Dataset, step: Transition) -> Transition:
+def with_true_outcomes(simulator: Simulator, step: Transition) -> Transition:
     """Transitions on the host with the simulator's next state, reward and end; see `simulated`."""
-    simulator = make_simulator(dataset)
-    size = step.observation.shape[-1]
-    require(
-        simulator is not None and simulator.features == size,
-        f"the environment of '{dataset.id}' cannot be set to its observations: use a MuJoCo "
-        "environment of Gymnasium whose observations are positions and velocities, such as "
-        "Hopper-v5",
-    )
-    assert simulator
     known = simulator.settable(step.observation)
     following, reward, ends = simulator.step(step.observation[known], step.action[known])
 
@@ -60,7 +66,7 @@ def with_true_outcomes(dataset: Dataset, step: Transition) -> Transition:
 
     return step.replace(
         reward=replaced(step.reward, reward),
-        discount=replaced(step.discount, np.where(ends, 0.0, dataset.discount)),
+        discount=replaced(step.discount, np.where(ends, 0.0, simulator.dataset.discount)),
         next_observation=replaced(step.next_observation, following),
         next_action=replaced(step.next_action, np.zeros_like(step.next_action[known])),
         next_action_mask=replaced(step.next_action_mask, np.zeros(known.sum(), bool)),

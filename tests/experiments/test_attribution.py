@@ -12,8 +12,7 @@ from dawm_jax.data.windows import to_transitions
 from dawm_jax.errors import UserError
 from experiments import attribution
 from experiments.reporting import scores
-from experiments.simulation.simulator import make_simulator
-from experiments.stages.simulated import with_true_outcomes
+from experiments.stages.simulated import whole_simulator, with_true_outcomes
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +66,9 @@ def test_outcomes_are_those_of_the_simulator(recorded):
         next_observation=true.next_observation + 0.1,
         discount=np.where(true.discount == 0.0, np.float32(dataset.discount), 0.0),
     )
-    found = with_true_outcomes(dataset, wrong)
-    known = make_simulator(dataset).settable(true.observation)
+    simulator = whole_simulator(dataset)
+    found = with_true_outcomes(simulator, wrong)
+    known = simulator.settable(true.observation)
     assert 0.9 < known.mean() <= 1.0
     assert (true.discount[known] == 0.0).any()
     for name in ("reward", "next_observation", "discount"):
@@ -80,9 +80,10 @@ def test_outcomes_are_those_of_the_simulator(recorded):
     np.testing.assert_array_equal(found.action, true.action)
 
 
-def test_an_environment_without_a_simulator_is_refused(recorded):
-    dataset = load(recorded)
-    without = dataset.__class__(**{**vars(dataset), "environment": None})
-    rows = jax.tree.map(lambda leaf: np.asarray(leaf[:3]), to_transitions(dataset))
+def test_an_environment_without_a_simulator_is_refused_before_any_training(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("experiments.stages.simulated.make_simulator", lambda _: None)
     with pytest.raises(UserError, match="cannot be set to its observations: use a MuJoCo"):
-        with_true_outcomes(without, rows)
+        attribution.attribute(config, tmp_path, "dawm")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "versions.json"}

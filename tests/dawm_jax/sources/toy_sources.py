@@ -8,23 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from dawm_jax.sources import ReturnTarget, RolloutSource
-from dawm_jax.types import Context, Transition
+from dawm_jax.sources.base import cut_rollouts
+from dawm_jax.types import Context
 
 
 def rollouts(observation, action, reward, terminal, discount):
-    """Transitions (B, n) and which are valid, from states (B, n + 1, d) and terminal flags."""
-    ended = jnp.cumsum(terminal[:, :-1], axis=1) > 0
-    transitions = Transition(
-        observation=observation[:, :-1],
-        action=action,
-        reward=reward,
-        discount=jnp.where(terminal[:, 1:], 0.0, discount),
-        next_observation=observation[:, 1:],
-        next_action=jnp.zeros_like(action),
-        next_action_mask=jnp.zeros(reward.shape, bool),
-        recorded=jnp.zeros(reward.shape, bool),
-    )
-    return transitions, ~ended
+    """Transitions (B, n), from states (B, n + 1, d); `terminal` (B, n) is of the next states."""
+    return cut_rollouts(observation, action, reward, action[:, :0], terminal, discount)
 
 
 @dataclass(frozen=True)
@@ -42,12 +32,12 @@ class Echo(RolloutSource):
     def rollout(self, states, context, keys, discount):
         shape = (len(keys), self.steps)
         drawn = jax.vmap(lambda key: jax.random.normal(key, (self.steps,)))(keys)
-        terminal = jnp.arange(self.steps + 1) == self.terminal_at
+        terminal = 1 + jnp.arange(self.steps) == self.terminal_at
         return rollouts(
             jnp.repeat(context.observation[:, None], self.steps + 1, axis=1),
             jnp.repeat(context.action[:, None], self.steps, axis=1),
             context.return_to_go[:, None] + self.noise * drawn,
-            jnp.broadcast_to(terminal, (shape[0], self.steps + 1)),
+            jnp.broadcast_to(terminal, shape),
             discount,
         )
 
@@ -69,4 +59,4 @@ class Scripted(RolloutSource):
         parts = self.script(context, keys, numbers)
         position, reward, terminal = (jnp.broadcast_to(part, shape) for part in parts)
         action = jnp.diff(position, axis=1)[..., None].at[:, 0].set(context.action)
-        return rollouts(position[..., None], action, reward[:, :-1], terminal, discount)
+        return rollouts(position[..., None], action, reward[:, :-1], terminal[:, 1:], discount)
