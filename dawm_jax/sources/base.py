@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dawm_jax.errors import require
 from dawm_jax.settings import Number, Positive, Share, check_settings
 from dawm_jax.training.protocol import Data, Model
 from dawm_jax.types import Array, Context, Dataset, Episodes, Transition
@@ -71,23 +72,31 @@ class Starts(struct.PyTreeNode):
 class ReturnTarget:
     """The return-to-go to condition on, in units of the return scale.
 
-    Either `value`, for every rollout, or, if `value` is None, at least
-    low + stretch * (q - low), where q is the data's `quantile` of the return-to-go and low its
-    minimum. A context whose recorded return-to-go is higher keeps it, so quantile 0 conditions on
-    the recorded return-to-go.
+    Either `value`, for every rollout; or the recorded one times `own`, a negative one divided by it
+    (as GTA, Lee et al. 2024, for 1.3); or, if both are None, at least low + stretch * (q - low),
+    where q is the data's `quantile` of the return-to-go and low its minimum. A context whose
+    recorded return-to-go is higher keeps it, so quantile 0 conditions on the recorded one.
     """
 
     value: Number | None = None
+    own: Positive | None = None
     quantile: Share = 0.9
     stretch: Positive = 1.1
 
     def __post_init__(self) -> None:
         check_settings(self)
+        require(
+            self.value is None or self.own is None,
+            f"ReturnTarget.value is {self.value} and ReturnTarget.own {self.own}: unset one",
+        )
 
     def of(self, return_to_go: np.ndarray) -> np.ndarray:
         """The target (N,) of each step, given its recorded return-to-go (N,)."""
         if self.value is not None:
             return np.full_like(return_to_go, self.value)
+        if self.own is not None:
+            factor = return_to_go.dtype.type(self.own)
+            return np.where(return_to_go > 0.0, return_to_go * factor, return_to_go / factor)
         low = float(return_to_go.min())
         least = low + self.stretch * (float(np.quantile(return_to_go, self.quantile)) - low)
         return np.maximum(return_to_go, return_to_go.dtype.type(least))

@@ -1,7 +1,9 @@
 """DAWM (Li et al. 2025): windows from a diffusion world model, actions by inverse dynamics."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
+
+import jax.numpy as jnp
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet, to_transitions
@@ -10,8 +12,8 @@ from dawm_jax.errors import require
 from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_diffusion import WorldModel
-from dawm_jax.settings import CountOrZero, check_settings
-from dawm_jax.sources.base import ReturnTarget, RolloutSource, States, cut_rollouts
+from dawm_jax.settings import CountOrZero, NotNegative, check_settings
+from dawm_jax.sources.base import ReturnTarget, RolloutSource, Starts, States, cut_rollouts
 from dawm_jax.training.protocol import Data, Model
 from dawm_jax.types import Array, Context, Dataset, Transition
 
@@ -34,6 +36,7 @@ class DAWM(RolloutSource):
     termination: TerminationModel = field(default_factory=TerminationModel)
     sampling: Sampling = field(default_factory=Sampling)
     target: ReturnTarget = field(default_factory=ReturnTarget)
+    fall_penalty: NotNegative = 0.0  # see `penalized`
     skip_truncated_tail: CountOrZero = 0  # last steps of truncated episodes; no window starts there
 
     def __post_init__(self) -> None:
@@ -55,10 +58,14 @@ class DAWM(RolloutSource):
     def data(self, name: str, dataset: Dataset) -> Data:
         match name:
             case "world_model":
+                dataset = penalized(dataset, self.fall_penalty)
                 return WindowSet.of(dataset, self.world_model.horizon, self.skip_truncated_tail)
             case "termination":
                 return self.termination.data(to_transitions(dataset))
         return TransitionSet(to_transitions(dataset))
+
+    def inputs(self, dataset: Dataset) -> Starts:
+        return super().inputs(penalized(dataset, self.fall_penalty))
 
     @property
     def steps(self) -> int:
@@ -88,3 +95,18 @@ class DAWM(RolloutSource):
     @property
     def _diffuses_ends(self) -> bool:
         return "terminal" in self.world_model.diffused
+
+
+def penalized(dataset: Dataset, penalty: float) -> Dataset:
+    """The data set with the return-to-go that it would have if falls cost `penalty`.
+
+    As if the last reward of each episode that ends in a terminal state were lower by `penalty`
+    (Decision Diffuser, Ajay et al. 2022: 100); the rewards themselves stay.
+    """
+    if penalty == 0.0:
+        return dataset
+    episodes = dataset.episodes
+    before = episodes.terminated & (episodes.steps_left > 0)
+    cost = penalty * dataset.discount ** (episodes.steps_left - 1)
+    to_go = episodes.return_to_go - jnp.where(before, cost, 0.0)
+    return replace(dataset, episodes=episodes.replace(return_to_go=to_go))

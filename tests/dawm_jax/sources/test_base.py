@@ -21,6 +21,7 @@ KEY = jax.random.key(3)
         (ReturnTarget(value=0.7), [0.7] * 5),
         (ReturnTarget(value=0.0), [0.0] * 5),
         (ReturnTarget(value=-3.0, quantile=0.5), [-3.0] * 5),
+        (ReturnTarget(own=1.25), [-1.6, 0, 1.25, 3.75, 10]),
         (ReturnTarget(quantile=0.0), [-2, 0, 1, 3, 8]),
         (ReturnTarget(quantile=0.0, stretch=5.0), [-2, 0, 1, 3, 8]),
         (ReturnTarget(quantile=0.75, stretch=1.0), [3, 3, 3, 3, 8]),
@@ -50,6 +51,8 @@ def test_a_target_does_not_modify_the_recorded_returns():
         ({"quantile": -0.1}, "quantile is -0.1"),
         ({"stretch": 0.0}, "stretch is 0.0"),
         ({"value": float("nan")}, "value is nan"),
+        ({"own": 0.0}, "own is 0.0"),
+        ({"own": 1.2, "value": 1.0}, "value is 1.0 and ReturnTarget.own 1.2"),
     ],
 )
 def test_an_invalid_return_target_is_named(settings, message):

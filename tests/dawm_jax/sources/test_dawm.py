@@ -1,12 +1,13 @@
 """DAWM's windows as transitions, and the inputs of its models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from handmade import make_dataset, random_episode
 
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import WindowSet
@@ -16,8 +17,9 @@ from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_codec import DIFFUSED
 from dawm_jax.models.window_diffusion import WorldModel
-from dawm_jax.sources import DAWM
+from dawm_jax.sources import DAWM, ReturnTarget
 from dawm_jax.sources.base import cut_rollouts
+from dawm_jax.sources.dawm import penalized
 from dawm_jax.types import Context, Rollout
 
 KEY = jax.random.key(0)
@@ -133,3 +135,23 @@ def test_a_setting_of_another_type_is_named():
         DAWM(skip_truncated_tail=-1)
     with pytest.raises(UserError, match=r"^DAWM.world_model is .*settings of class WorldModel"):
         DAWM(world_model=InverseDynamics())
+
+
+def test_a_fall_penalty_changes_the_return_to_go_alone():
+    rng = np.random.default_rng(0)
+    episodes = [random_episode(rng, steps, ended) for steps, ended in ((4, True), (3, False))]
+    fallen = [
+        (o, a, r - 10.0 * (ended & (np.arange(len(r)) == len(r) - 1)), ended)
+        for o, a, r, ended in episodes
+    ]
+    dataset, expected = make_dataset(episodes, 0.9), make_dataset(fallen, 0.9)
+    found = penalized(dataset, 10.0)
+    to_go = expected.episodes.return_to_go
+    np.testing.assert_allclose(found.episodes.return_to_go, to_go, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found.episodes.reward, dataset.episodes.reward)
+    assert penalized(dataset, 0.0) is dataset
+    source = DAWM(world_model=WorldModel(horizon=4), fall_penalty=10.0)
+    windows = source.data("world_model", dataset)
+    np.testing.assert_allclose(windows.episodes.return_to_go, to_go, rtol=1e-5, atol=1e-5)
+    inputs = replace(source, target=ReturnTarget(quantile=0.0)).inputs(dataset)
+    np.testing.assert_allclose(inputs.return_to_go, np.delete(to_go, [4, 8]), rtol=1e-5, atol=1e-5)
