@@ -1,4 +1,4 @@
-"""DAWM for two CPU cores and an hour or two: the runs behind the tables in docs/findings.md.
+"""DAWM for two CPU cores and an hour and a half.
 
 python -m experiments.collect --env=Hopper-v5 --quality=medium-replay --steps=200000
 python -m experiments.main --config=experiments/configs/small.py:local/hopper/medium-replay-v0
@@ -11,14 +11,16 @@ from experiments.configs import dawm
 
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config = dawm.get_config(dataset)
-    config.updates = 50_000
+    config.learners = ("td3bc", "iql")
+    config.seeds = 8
+    config.updates = 25_000
     config.evaluate_every = 5_000
-    config.dawm.world_model.steps = 10_000
-    config.dawm.inverse_dynamics.steps = 40_000
-    config.dawm.termination.steps = 10_000
-    config.fidelity.one_step_model.steps = 10_000
+    config.dawm.world_model.steps = 8_000
+    config.dawm.inverse_dynamics.steps = 20_000
+    config.dawm.termination.steps = 6_000
+    config.fidelity.one_step_model.steps = 6_000
     config.one_step.dynamics.steps = 20_000
     config.one_step.behavior.steps = 10_000
     config.one_step.termination.steps = 10_000
-    config.synthesis.transitions = 1_000_000
+    config.synthesis.transitions = 500_000
     return config
