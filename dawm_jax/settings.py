@@ -57,6 +57,7 @@ class OneOf:
 Count = Annotated[int, Range(1, 1_000_000_000)]  # of updates, steps, transitions
 CountOrZero = Annotated[int, Range(0, 1_000_000_000)]
 Few = Annotated[int, Range(1, 10_000)]  # of things side by side: seeds, steps of a window
+FewOrZero = Annotated[int, Range(0, 10_000)]
 BatchSize = Annotated[int, Range(1, 1_000_000)]
 Width = Annotated[int, Range(1, 16_384)]  # of a layer
 Number = Annotated[float, Range(-1e9, 1e9)]
@@ -78,6 +79,8 @@ Rows = Annotated[str, OneOf(("all", "recorded"))]  # of a batch, for which a los
 CloningRows = Annotated[str, OneOf(("all", "recorded", "better"))]  # see learners/td3.py
 POLICIES = ("averaged", "last")  # of a learner, see learners/protocol.py
 PolicyName = Annotated[str, OneOf(POLICIES)]
+EpisodeChoice = Annotated[str, OneOf(("first", "random", "best"))]  # see data/columns.py
+ActionBounds = Annotated[str, OneOf(("clip", "refuse", "data"))]  # see formats/minari.py
 
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 

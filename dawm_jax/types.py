@@ -1,8 +1,9 @@
 """The arrays that pass between stages, as frozen pytrees.
 
 Sizes: B batch, T window length, E episodes, S rows (an episode of n steps has n + 1 rows, one per
-observation), N transitions. Observations and rewards are in the data set's units; actions are
-scaled to [-1, 1] from the bounds of the action space; floats are float32.
+observation), N transitions. Observations and rewards are in the data set's units, observations
+less the data set's origin, which is 0 unless float32 needs it; actions are scaled to [-1, 1] from
+the bounds of the action space; floats are float32.
 """
 
 from dataclasses import dataclass
@@ -43,10 +44,13 @@ class Dataset:
     terminated: np.ndarray  # (E,) bool; False where the episode was truncated
     action_low: np.ndarray  # (action_dim,) mapped to -1
     action_high: np.ndarray  # (action_dim,) mapped to +1
+    observation_origin: np.ndarray  # (observation_dim,) float64; subtracted from observations
     discount: float  # gamma
     return_scale: float  # divides the return-to-go where it conditions a model
     environment: Any | None  # gymnasium EnvSpec, if the data set names one
     reference_scores: tuple[float, float] | None  # returns that score 0 and 100
+    evaluation_environment: Any | None = None  # where policies are scored
+    action_space: Any | None = None  # gymnasium Box that the actions are clipped to
 
     @property
     def transitions(self) -> int:
@@ -57,6 +61,18 @@ class Dataset:
     def action_dim(self) -> int:
         return self.episodes.action.shape[-1]
 
+    def shift_observation(self, observation: np.ndarray) -> np.ndarray:
+        """Observations (..., observation_dim) of the environment, less the origin, as float32."""
+        return np.asarray(observation - self.observation_origin, np.float32)
+
+    def unshift_observation(self, observation: np.ndarray) -> np.ndarray:
+        """Observations (..., observation_dim) as the environment has them.
+
+        float64 where the origin is not 0.
+        """
+        shifted = self.observation_origin.any()
+        return observation + self.observation_origin if shifted else observation
+
     def scale_action(self, action: np.ndarray) -> np.ndarray:
         """Maps actions (..., action_dim) from the environment's units to [-1, 1]."""
         return scale_between(action, self.action_low, self.action_high)
@@ -64,6 +80,24 @@ class Dataset:
     def unscale_action(self, action: np.ndarray) -> np.ndarray:
         """Maps actions (..., action_dim) from [-1, 1] to the environment's units."""
         return (action + 1.0) / 2.0 * (self.action_high - self.action_low) + self.action_low
+
+    def in_units(self, field: str, values: np.ndarray) -> np.ndarray:
+        """A field of `Transition` in the environment's units."""
+        match field:
+            case "action" | "next_action":
+                return self.unscale_action(values)
+            case "observation" | "next_observation":
+                return self.unshift_observation(values)
+        return values
+
+    def from_units(self, field: str, values: np.ndarray) -> np.ndarray:
+        """The inverse of `in_units`, as float32."""
+        match field:
+            case "action" | "next_action":
+                return self.scale_action(values).astype(np.float32)
+            case "observation" | "next_observation":
+                return self.shift_observation(values)
+        return values
 
 
 class Context(struct.PyTreeNode):

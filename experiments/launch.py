@@ -63,9 +63,12 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
     with signals.handled():
         # Here, because processes that record data import this module and need none of it.
         from dawm_jax.errors import UserError
+        from experiments.system.disk_errors import ignore_late_writes
 
+        if not DEBUG.value:
+            ignore_late_writes()
         try:
-            _walk_together(walk, Path(workdir))
+            _walk_together(walk, local_folder(workdir))
         except UserError as error:
             if DEBUG.value:
                 raise
@@ -74,6 +77,22 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
             saved = stop.saved or "finished stages"
             print(f"stopped: {saved} saved in {workdir}; {signals.RESUME}", file=sys.stderr)
             raise SystemExit(stop.status) from None
+
+
+def local_folder(path: str) -> Path:
+    """The folder that a flag names; ~ is the home directory.
+
+    Raises:
+        UserError: it is not on a disk of this machine.
+    """
+    from dawm_jax.errors import require
+
+    require(
+        "://" not in path,
+        f"the folder is {path}; runs are written to local disks: name a folder of this machine, "
+        "or mount the remote storage",
+    )
+    return Path(path).expanduser()
 
 
 def _walk_together(walk: Callable[[ConfigDict, Path], object], workdir: Path) -> None:

@@ -16,6 +16,7 @@ from dawm_jax.errors import require
 from experiments.reporting import results
 from experiments.run.config import build
 from experiments.run.context import Run
+from experiments.simulation.d4rl import fetch_missing
 from experiments.simulation.evaluator import Evaluator, make_evaluator
 from experiments.simulation.recording import collect_missing
 from experiments.stages.learn import train_learner
@@ -26,6 +27,7 @@ from experiments.system.disk_errors import disk_errors_explained
 from experiments.system.machine import (
     cache_programs,
     check_devices,
+    check_switches,
     check_writable,
     enough_memory,
     share_cores,
@@ -77,17 +79,23 @@ def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
         UserError: the config, the data or the machine is unusable.
     """
     components = build(config)
+    check_switches()
     share_cores(config.seeds)
     check_devices()
     cache_programs()
     on_first(check_writable, workdir)
     on_first(collect_missing, config.dataset, config.collect_steps)
+    mirror = config.d4rl_mirror, config.d4rl_revision
+    on_first(fetch_missing, config.dataset, config.download, *mirror)
     with enough_memory("the number of steps in the data set"):
         dataset = after_first(
             lambda: load(
                 config.dataset,
                 discount=config.discount,
                 return_scale=config.return_scale,
+                action_bounds=config.action_bounds,
+                episodes=config.episodes,
+                share=config.episode_share,
                 download=config.download,
             )
         )

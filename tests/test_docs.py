@@ -186,7 +186,16 @@ def test_flags_and_settings_exist(page, examples):
 
 def test_commands_and_flags_are_found():
     modules = {module for page in PAGES for module, _ in commands(page)}
-    names = ("main", "collect", "attribution", "ablation", "benchmark", "faults", "readme")
+    names = (
+        "main",
+        "collect",
+        "import_d4rl",
+        "attribution",
+        "ablation",
+        "benchmark",
+        "faults",
+        "readme",
+    )
     assert modules == {f"experiments.{name}" for name in names}
     assert {"workdir", "config", "profile"} <= defined_flags("experiments.ablation")
 

@@ -8,6 +8,7 @@ data/ keep their names, sizes and modification times.
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
@@ -20,7 +21,7 @@ import numpy as np
 from dawm_jax.data.columns import Columns
 
 NAME = "dawm_jax_columns.npz"
-VERSION = 1  # incremented when the checks or `Columns` change
+VERSION = 2  # incremented when the checks or `Columns` change
 TICK = 2.0  # seconds; the coarsest resolution of modification times among file systems
 
 
@@ -51,14 +52,23 @@ def _state(data: Path) -> str | None:
 
 
 def _read(path: Path, state: str) -> Columns | None:
-    """The cached columns, if valid for `state`; reading compares the checksums of npz files."""
+    """The cached columns, if valid for `state`."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            if stored["state"].item() == state:
-                return Columns(**{field.name: stored[field.name] for field in fields(Columns)})
+        with zipfile.ZipFile(path) as archive:
+            if _array(archive, "state").item() == state:
+                return Columns(**{f.name: _array(archive, f.name) for f in fields(Columns)})
     except Exception:  # the error depends on where the file is damaged
         pass
     return None
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of the archive; reading to its end compares its checksum."""
+    with archive.open(f"{name}.npy") as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):
+            raise ValueError("the array's header names a smaller array than the file holds")
+    return array
 
 
 def _write(path: Path, state: str, columns: Columns) -> None:

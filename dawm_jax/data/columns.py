@@ -1,7 +1,7 @@
 """The episodes of a data set, checked and concatenated into columns."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import prod
 
 import numpy as np
@@ -11,6 +11,7 @@ from dawm_jax.errors import DatasetError
 FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
 Fields = dict[str, np.ndarray]  # of one episode, as stored
 LARGEST = 1e15  # squares and sums of larger values overflow float32
+FAR = 1e3  # in float32, features further from 0 than this many spreads lose digits of the spread
 ADVICE = "fix the episode or remove it from the data set"
 
 
@@ -18,7 +19,8 @@ ADVICE = "fix the episode or remove it from the data set"
 class Columns:
     """E episodes with N steps in total, each with one more observation than steps."""
 
-    observations: np.ndarray  # (N + E, observation_dim) float32
+    observations: np.ndarray  # (N + E, observation_dim) float32, as recorded less the origin
+    origin: np.ndarray  # (observation_dim,) float64, see `_centred`
     actions: np.ndarray  # (N, action_dim) float32, as recorded, not scaled
     rewards: np.ndarray  # (N,) float32
     lengths: np.ndarray  # (E,) int64; steps per episode
@@ -42,13 +44,20 @@ def check_columns(
         "observations": observation_shape,
         "actions": action_shape,
     }
-    pieces = {f: [np.empty((0, prod(shape)), np.float32)] for f, shape in row_shapes.items()}
-    lengths = []
+    # Observations are centered before they become float32.
+    kinds: dict[str, type] = dict.fromkeys(FIELDS, np.float32) | {"observations": np.float64}
+    pieces: dict[str, list[np.ndarray]] = {
+        f: [np.empty((0, prod(shape)), kinds[f])] for f, shape in row_shapes.items()
+    }
+    lengths, resolution = [], 0.0
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite
         for number, episode in enumerate(episodes):
             lengths.append(_check_shapes(f"episode {number} of '{name}'", episode, row_shapes))
             for field, value in episode.items():
-                pieces[field].append(value.reshape(len(value), -1).astype(np.float32))
+                pieces[field].append(value.reshape(len(value), -1).astype(kinds[field]))
+            stored = episode["observations"].dtype
+            if stored.kind == "f":
+                resolution = max(resolution, float(np.finfo(stored).eps))
     columns = {field: np.concatenate(pieces.pop(field)) for field in FIELDS}
     steps = np.array(lengths, np.int64)
     end = np.cumsum(steps)
@@ -63,8 +72,10 @@ def check_columns(
             f"{place} continues after step {step}, which is terminated or truncated: "
             "split the episode there."
         )
+    observations, origin = _centred(columns.pop("observations"), resolution)
     return Columns(
-        observations=columns["observations"],
+        observations=observations,
+        origin=origin,
         actions=columns["actions"],
         rewards=columns["rewards"][:, 0],
         lengths=steps,
@@ -110,9 +121,62 @@ def _place(row: np.intp, first: np.ndarray, name: str) -> tuple[str, int]:
     return f"episode {number} of '{name}'", int(row - first[number])
 
 
+def _centred(observations: np.ndarray, resolution: float) -> tuple[np.ndarray, np.ndarray]:
+    """Observations as float32 less an origin, so that no feature loses digits of its spread.
+
+    The origin is 0 except for features far from 0 compared with their spread, where it is the mean;
+    not for features that vary by no more than the rounding of the recorded numbers.
+
+    Args:
+        observations: (N, observation_dim) float64.
+        resolution: relative spacing of the recorded numbers.
+    """
+    if len(observations) == 0:
+        return observations.astype(np.float32), np.zeros(observations.shape[1])
+    mean, rounding = observations.mean(0), 4.0 * resolution * np.abs(observations).max(0)
+    far = np.abs(mean) > FAR * observations.std(0)
+    far &= np.ptp(observations, axis=0) > rounding
+    origin = np.where(far, mean, 0.0)
+    return (observations - origin).astype(np.float32), origin
+
+
 def join(parts: Sequence[Columns]) -> Columns:
-    """The episodes of all `parts`, in order."""
+    """The episodes of all `parts`, in order, with the origin of the first one."""
     if len(parts) == 1:
         return parts[0]
-    names = [field.name for field in fields(Columns)]
-    return Columns(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
+    origin = parts[0].origin
+    moved = [(part.observations + (part.origin - origin)).astype(np.float32) for part in parts]
+    names = {field.name for field in fields(Columns)} - {"observations", "origin"}
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Columns(observations=np.concatenate(moved), origin=origin, **joined)
+
+
+def choose(columns: Columns, episodes: str, share: float, seed: int = 0) -> Columns:
+    """A share of the episodes, at least one, in their order.
+
+    Args:
+        episodes: which: the 'first', 'random' ones, or those of the 'best' returns.
+        share: of the number of episodes.
+        seed: of the random choice.
+    """
+    count = len(columns.lengths)
+    if count == 0 or share == 1.0:
+        return columns
+    order = np.arange(count)
+    if episodes == "random":
+        order = np.random.default_rng(seed).permutation(count)
+    elif episodes == "best":
+        first = np.cumsum(columns.lengths) - columns.lengths
+        returns = np.add.reduceat(columns.rewards, first, dtype=np.float64)
+        order = np.argsort(-returns, kind="stable")
+    kept = np.zeros(count, bool)
+    kept[order[: max(1, round(share * count))]] = True
+    steps, rows = (np.repeat(kept, columns.lengths + more) for more in (0, 1))
+    return replace(
+        columns,
+        observations=columns.observations[rows],
+        actions=columns.actions[steps],
+        rewards=columns.rewards[steps],
+        lengths=columns.lengths[kept],
+        terminated=columns.terminated[kept],
+    )

@@ -1,5 +1,6 @@
 """Checked columns, packed onto the device as a `Dataset`."""
 
+import warnings
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,16 +8,34 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from dawm_jax.data.columns import Columns
+from dawm_jax.data.normalizer import SMALLEST
 from dawm_jax.data.references import RETURN_SCALES, robot_of
+from dawm_jax.errors import DatasetError
 from dawm_jax.types import Dataset, Episodes, scale_between
 
-SMALLEST = 1e-30  # smallest usable scale: devices flush numbers not much smaller to 0
+BEYOND = 1e-3  # relative to the range of actions; what lies less beyond it counts as rounding
 
 
-def pack(dataset_id: str, columns: Columns, action_space: Box, discount: float) -> Dataset:
-    """Packs columns onto the device; the return scale is set later."""
+def pack(
+    dataset_id: str,
+    columns: Columns,
+    action_space: Box,
+    discount: float,
+    action_bounds: str = "clip",
+) -> Dataset:
+    """Packs columns onto the device; the return scale is set later.
+
+    Args:
+        action_bounds: see `formats.minari.load`.
+
+    Raises:
+        DatasetError: actions lie beyond the bounds of the action space and are to be refused.
+    """
     lengths = columns.lengths
+    if action_bounds == "data":
+        action_space = Box(-np.inf, np.inf, action_space.shape)
     low, high = _action_bounds(action_space, columns.actions)
+    _check_bounds(dataset_id, columns.actions, low, high, action_bounds)
     last = np.cumsum(lengths + 1) - 1
     recorded = np.ones(len(columns.observations), bool)
     recorded[last] = False
@@ -47,9 +66,12 @@ def pack(dataset_id: str, columns: Columns, action_space: Box, discount: float) 
         terminated=columns.terminated,
         action_low=low,
         action_high=high,
+        observation_origin=columns.origin,
         discount=discount,
         return_scale=1.0,
         environment=None,
+        evaluation_environment=None,
+        action_space=action_space,
         reference_scores=None,
     )
 
@@ -82,6 +104,24 @@ def _action_bounds(space: Box, actions: np.ndarray) -> tuple[np.ndarray, np.ndar
     high = np.where(bounded, high, actions.max(0))
     # Neighboring large float32 numbers are more than 1 apart.
     return low, np.where(high > low, high, low + np.maximum(1.0, np.abs(low)))
+
+
+def _check_bounds(
+    name: str, actions: np.ndarray, low: np.ndarray, high: np.ndarray, action_bounds: str
+) -> None:
+    """Refuses actions (N, action_dim) beyond the bounds by more than rounding, or warns of them."""
+    margin = BEYOND * (high - low)
+    share = float(np.mean((actions < low - margin) | (actions > high + margin)))
+    if share == 0.0:
+        return
+    found = (
+        f"{share:.1%} of the entries of the actions of '{name}' lie beyond the bounds of its "
+        f"action space, from {actions.min():g} to {actions.max():g}"
+    )
+    advice = "to take the bounds from the data, set action_bounds to 'data'"
+    if action_bounds == "refuse":
+        raise DatasetError(f"{found}: correct the action space; or, {advice}.")
+    warnings.warn(f"{found}: they are clipped; {advice}", stacklevel=4)
 
 
 def default_return_scale(dataset: Dataset, environment: Any | None) -> float:

@@ -10,6 +10,8 @@ from flax import struct
 from dawm_jax.types import Array
 
 KNOTS = 1024
+SMALLEST = 1e-30  # usable scale: devices flush numbers not much smaller to 0
+ROUNDING = 1e-6  # relative; float32 numbers that differ by less count as equal
 
 
 class Affine(struct.PyTreeNode):
@@ -55,9 +57,18 @@ Normalizer = Affine | Quantile
 _interpolate = jax.vmap(jnp.interp, in_axes=(-1, 0, 0), out_axes=-1)
 
 
+def varies(data: np.ndarray) -> np.ndarray:
+    """Whether each feature of float32 data (N, ...features) varies by more than rounding.
+
+    Judged relative to the feature's own size, so that units do not matter.
+    """
+    largest = np.maximum(np.abs(data.min(0)), np.abs(data.max(0)))
+    return data.std(0, dtype=np.float64) > np.maximum(ROUNDING * largest, SMALLEST)
+
+
 def _fit_affine(data: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> Affine:
-    """An affine map; a constant feature, of scale 0, is shifted but not scaled."""
-    scale = np.where(scale > 1e-6 * np.maximum(1.0, np.abs(offset)), scale, 1.0)
+    """An affine map; a constant feature is shifted but not scaled."""
+    scale = np.where(varies(data), scale, 1.0)
     low, high = ((edge - offset) / scale for edge in (data.min(0), data.max(0)))
     return Affine(*(jnp.asarray(a, jnp.float32) for a in (offset, scale, low, high)))
 

@@ -11,15 +11,13 @@ from dawm_jax.data import npz_columns
 from dawm_jax.data.sampling import check_ratio, concatenate, draws
 from dawm_jax.types import Array, Transition
 
-ACTIONS = ("action", "next_action")  # the fields in the environment's units
-
 
 @dataclass(frozen=True, eq=False)
 class StoredTransitions:
-    """N transitions in a file on the host, with actions in the environment's units."""
+    """N transitions in a file on the host, in the environment's units."""
 
     columns: dict[str, np.ndarray]  # the fields of `Transition`, from `npz_columns.memory_map`
-    scale_action: Callable[[np.ndarray], np.ndarray]  # to [-1, 1]
+    from_units: Callable[[str, np.ndarray], np.ndarray]  # see `Dataset`
     memory: int  # bytes per read, at most
 
     def __len__(self) -> int:
@@ -38,10 +36,9 @@ class StoredTransitions:
     def rows(self, index: np.ndarray) -> Transition:
         """The transitions at `index` (...), in memory, with the leading dimensions of `index`."""
         taken: dict[str, Any] = {
-            name: npz_columns.take(column, index) for name, column in self.columns.items()
+            name: self.from_units(name, npz_columns.take(column, index))
+            for name, column in self.columns.items()
         }
-        for name in ACTIONS:
-            taken[name] = self.scale_action(taken[name]).astype(np.float32)
         return Transition(**taken)
 
 

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import scipy
 
+from dawm_jax.data.normalizer import ROUNDING, varies
 from dawm_jax.types import AnyArray
-
-MIN_VARIANCE = 1e-12  # up to this variance, a feature counts as constant
 
 
 def explained_variance(
@@ -27,12 +26,12 @@ def explained_variance(
     if not rows.any():
         return {"pooled": None, "dimensions": [None] * np.shape(true)[-1]}
     truth, guess = (np.asarray(a, np.float64)[rows] for a in (true, predicted))
-    variance = truth.var(axis=0)
-    varies = variance > MIN_VARIANCE
-    share = 1.0 - np.mean((guess - truth) ** 2, axis=0) / np.where(varies, variance, 1.0)
+    known = varies(truth)
+    variance = np.where(known, truth.var(axis=0), 1.0)
+    share = 1.0 - np.mean((guess - truth) ** 2, axis=0) / variance
     return {
-        "pooled": float(share[varies].mean()) if varies.any() else None,
-        "dimensions": [float(s) if v else None for s, v in zip(share, varies, strict=True)],
+        "pooled": float(share[known].mean()) if known.any() else None,
+        "dimensions": [float(s) if k else None for s, k in zip(share, known, strict=True)],
     }
 
 
@@ -60,12 +59,12 @@ def variance_ratio(synthetic: AnyArray, true: AnyArray, mask: AnyArray) -> dict[
         mask: (B, T) bool.
     """
     rows = np.asarray(mask)
-    variance, recorded = (np.asarray(a, np.float64)[rows].var(axis=0) for a in (synthetic, true))
-    varies = recorded > MIN_VARIANCE
-    ratio = variance / np.where(varies, recorded, 1.0)
+    drawn, truth = (np.asarray(a, np.float64)[rows] for a in (synthetic, true))
+    known = varies(truth)
+    ratio = drawn.var(axis=0) / np.where(known, truth.var(axis=0), 1.0)
     return {
-        "pooled": float(ratio[varies].mean()) if varies.any() else None,
-        "dimensions": [float(r) if v else None for r, v in zip(ratio, varies, strict=True)],
+        "pooled": float(ratio[known].mean()) if known.any() else None,
+        "dimensions": [float(r) if k else None for r, k in zip(ratio, known, strict=True)],
     }
 
 
@@ -96,7 +95,7 @@ def spread_over_error(samples: AnyArray, true: AnyArray, mask: AnyArray) -> dict
             continue
         error = np.mean((drawn.mean(axis=0) - truth) ** 2, axis=0)
         spread = (1.0 + 1.0 / count) * drawn.var(axis=0, ddof=1).mean(axis=0)
-        known = error > MIN_VARIANCE
+        known = error > (ROUNDING * np.abs(truth).max(axis=0)) ** 2
         square = spread / np.where(known, error, 1.0)
         pooled.append(float(np.sqrt(square[known].mean())) if known.any() else None)
         dimensions.append(
@@ -115,11 +114,9 @@ def nearest_distances(rows: AnyArray, recorded: AnyArray, exclude_itself: bool =
             meant.
     """
     points = np.asarray(recorded, np.float64)
-    deviation = points.std(axis=0)
-    varies = deviation**2 > MIN_VARIANCE
-    scaled, queries = (
-        np.asarray(x, np.float64)[:, varies] / deviation[varies] for x in (points, rows)
-    )
+    known = varies(points)
+    deviation = points[:, known].std(axis=0)
+    scaled, queries = (np.asarray(x, np.float64)[:, known] / deviation for x in (points, rows))
     distances, _ = scipy.spatial.cKDTree(scaled).query(queries, k=[2 if exclude_itself else 1])
     return distances[:, 0]
 

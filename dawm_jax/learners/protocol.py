@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from dawm_jax.data.normalizer import varies
 from dawm_jax.errors import require
 from dawm_jax.networks.initialization import Initialization, Uniform
 from dawm_jax.settings import (
@@ -37,15 +38,16 @@ class DataStatistics(struct.PyTreeNode):
         """The statistics of the recorded steps and episodes."""
         acted = np.asarray(dataset.episodes.steps_left) > 0
         observation = np.asarray(dataset.episodes.observation, np.float64)[acted]
+        deviation = np.where(varies(observation), observation.std(0), 1.0)
         return cls(
             observation_mean=jnp.asarray(observation.mean(0), jnp.float32),
-            observation_std=jnp.asarray(observation.std(0) + 1e-3, jnp.float32),
+            observation_std=jnp.asarray(deviation, jnp.float32),
             return_range=jnp.float32(dataset.returns.max() - dataset.returns.min()),
             action_dim=dataset.action_dim,
         )
 
     def normalize(self, observation: Array) -> Array:
-        """As in TD3+BC (Fujimoto & Gu 2021, section 5)."""
+        """As in TD3+BC (Fujimoto & Gu 2021, section 5), but in any unit: without 1e-3 added."""
         return (observation - self.observation_mean) / self.observation_std
 
     def normalize_batch(self, batch: Transition) -> Transition:

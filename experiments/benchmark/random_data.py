@@ -51,6 +51,7 @@ def random_dataset(transitions: int) -> Dataset:
         terminated=np.zeros(count, bool),
         action_low=np.full(ACTION, -1.0, np.float32),
         action_high=np.full(ACTION, 1.0, np.float32),
+        observation_origin=np.zeros(OBSERVATION),
         discount=0.99,
         return_scale=1.0,
         environment=None,

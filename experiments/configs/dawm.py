@@ -33,6 +33,11 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config = ConfigDict()
     config.dataset = dataset
     config.download = True  # naming a data set that is not on this machine asks for it
+    config.d4rl_mirror = "https://huggingface.co/datasets/imone/D4RL/resolve"  # of d4rl/... ids
+    config.d4rl_revision = "9ed58d8a76c12f4c1cb5db51fa71389e703d2ec5"
+    config.action_bounds = "clip"  # actions at the space's bounds, or "refuse"; or of the "data"
+    config.episodes = "first"  # to keep if episode_share is below 1; or "random", or "best"
+    config.episode_share = 1.0
     config.collect_steps = 200_000  # of a local data set recorded on the spot
     config.discount = 0.99
     config.return_scale = placeholder(float)  # unset: the paper's, or the data's largest
@@ -50,7 +55,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.log_every = 1_000  # updates in one compiled scan
     config.checkpoint_every = 10_000  # of the models; learners are saved at each evaluation
     config.evaluate_every = 100_000
-    config.evaluation_episodes = 10  # per seed
+    config.evaluation_episodes = 10  # per seed; 0: policies are not evaluated
 
     config.synthesis = block(Synthesis(transitions=5_000_000))
     config.fidelity = block(Fidelity(one_step_model=OneStepModel(steps=50_000)))

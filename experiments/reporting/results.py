@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dawm_jax.data.references import REFERENCE_SCORES, robot_of
 from dawm_jax.evaluation.scores import interquartile_mean, mean_interval, normalized_score
 from dawm_jax.types import Dataset
 from experiments.reporting.scores import scores
@@ -38,13 +39,13 @@ def write(
 
 
 def _dataset(dataset: Dataset) -> dict[str, Any]:
-    reference = dataset.reference_scores
+    reference, environment = dataset.reference_scores, dataset.evaluation_environment
     scores = normalized_score(dataset.returns, reference) if reference else None
     return {
         "id": dataset.id,
         "episodes": len(dataset.lengths),
         "transitions": dataset.transitions,
-        "environment": dataset.environment.id if dataset.environment else None,
+        "environment": environment.id if environment else None,
         "return_mean": float(dataset.returns.mean()),
         "return_best": float(dataset.returns.max()),
         "reference_scores": reference,
@@ -72,6 +73,7 @@ def learner_entry(run: Run, entry: Learned) -> dict[str, Any]:
         },
         "updates_per_second": record["updates_per_second"],
         "metrics": record["metrics"],
+        "metrics_updates": record["metrics_updates"],
     }
 
 
@@ -117,7 +119,10 @@ def score_note(dataset: dict[str, Any]) -> str | None:
     environment = dataset["environment"]
     if environment is None or dataset["reference_scores"] is None:
         return None
-    return (
-        f"Scores from 0 to 100 by the data set's reference returns, on {environment}: not "
-        "comparable with D4RL's v2 tables, whose rewards and physics differ."
-    )
+    about = f"Scores from 0 to 100 by the data set's reference returns, on {environment}"
+    of_d4rl = dataset["id"].lower().startswith("d4rl/")
+    if robot_of(environment) not in REFERENCE_SCORES:
+        return f"{about}."
+    if of_d4rl and environment.endswith(("-v2", "-v3", "-v4")):
+        return f"{about}: as in D4RL's v2 tables, but for the version of MuJoCo."
+    return f"{about}: not comparable with D4RL's v2 tables, whose rewards and physics differ."

@@ -10,13 +10,16 @@ from dawm_jax.errors import UserError, require, require_choice
 from dawm_jax.learners import LEARNERS, Learner
 from dawm_jax.models.dynamics import OneStepModel
 from dawm_jax.settings import (
+    ActionBounds,
     BatchSize,
     Between,
     Count,
     CountOrZero,
     Dropout,
+    EpisodeChoice,
     Factor,
     Few,
+    FewOrZero,
     PolicyName,
     Positive,
     check_settings,
@@ -37,6 +40,11 @@ class General:
 
     dataset: str
     download: bool
+    action_bounds: ActionBounds
+    episodes: EpisodeChoice
+    episode_share: Factor
+    d4rl_mirror: str
+    d4rl_revision: str
     collect_steps: Count
     discount: Factor
     return_scale: Positive | None
@@ -52,12 +60,12 @@ class General:
     log_every: Count
     checkpoint_every: Count
     evaluate_every: Count
-    evaluation_episodes: Few
+    evaluation_episodes: FewOrZero
 
     def __post_init__(self) -> None:
         check_settings(self, "config")
         environments = self.seeds * self.evaluation_episodes
-        check_value("config.seeds times config.evaluation_episodes", environments, Few)
+        check_value("config.seeds times config.evaluation_episodes", environments, FewOrZero)
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,11 @@ class Run:
     def data_stage(self) -> Stage:
         """Stands for the data: their contents, how they are read, and their environment."""
         dataset = self.dataset
-        environment = dataset.environment.to_json() if dataset.environment else None
-        arrays = (dataset.episodes, dataset.action_low, dataset.action_high)
-        settings = [dataset.discount, dataset.return_scale, environment]
+        specs = (dataset.environment, dataset.evaluation_environment)
+        environments = [spec.to_json() if spec else None for spec in specs]
+        ranges = (dataset.observation_origin, dataset.action_low, dataset.action_high)
+        arrays = (dataset.episodes, *ranges)
+        settings = [dataset.discount, dataset.return_scale, environments]
         return Stage("data", [digest(arrays), *settings])
 
     def key(self, name: str, seed: int = 0) -> Array:

@@ -1,14 +1,16 @@
 """Evaluation of policies in the environment that a data set names."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
 
-from dawm_jax.errors import UserError
+from dawm_jax.errors import UserError, require
 from dawm_jax.types import Dataset
+from experiments.simulation.environments import make
 
 Policy = Callable[[np.ndarray], np.ndarray]
 UNLIMITED = 10_000  # steps at which an episode is truncated if the environment sets no limit
@@ -21,11 +23,11 @@ class Evaluator:
     """
 
     def __init__(self, dataset: Dataset, seeds: list[int], episodes: int, seed: int):
-        spec: Any = dataset.environment  # which `make_evaluator` has checked
+        spec: Any = dataset.evaluation_environment  # which `make_evaluator` has checked
         self.id = spec.id
         self.seeds = seeds
         self.shape = (len(seeds), episodes)
-        self.unscale_action = dataset.unscale_action
+        self.dataset = dataset
         self.action_dim = dataset.action_dim
         self.reset_seeds = [
             int(np.random.SeedSequence([seed, s, e]).generate_state(1)[0])
@@ -33,14 +35,14 @@ class Evaluator:
             for e in range(episodes)
         ]
         self.limit = spec.max_episode_steps or UNLIMITED
-        self.environments = [gymnasium.make(spec) for _ in self.reset_seeds]
+        self.environments = [make(spec) for _ in self.reset_seeds]
 
     def returns(self, policy: Policy, steps: int | None = None) -> np.ndarray:
         """The undiscounted return of every episode, or of its first `steps`.
 
         Args:
-            policy: maps observations (S, E, observation_dim) to actions (S, E, action_dim) in
-                [-1, 1].
+            policy: maps observations (S, E, observation_dim), less the data set's origin, to
+                actions (S, E, action_dim) in [-1, 1].
 
         Returns:
             (S, E) float64.
@@ -53,21 +55,21 @@ class Evaluator:
             with self._named(index, "reset"):
                 observation, _ = self.environments[index].reset(seed=seed)
                 first.append(observation.reshape(-1))
-        observations = np.stack(first).astype(np.float32)
+        observations = self.dataset.shift_observation(np.stack(first))
         returns = np.zeros(len(observations))
         running = list(range(len(observations)))
         for step in range(1, (steps or self.limit) + 1):
             if not running:
                 break
             actions = policy(observations.reshape(*self.shape, -1)).reshape(len(returns), -1)
-            actions = self.unscale_action(np.clip(actions, -1.0, 1.0))
+            actions = self.dataset.unscale_action(np.clip(actions, -1.0, 1.0))
             still = []
             for index in running:
                 environment = self.environments[index]
                 with self._named(index, f"step {step}"):
                     action = actions[index].reshape(environment.action_space.shape)
                     observation, reward, terminated, truncated, _ = environment.step(action)
-                    observations[index] = observation.reshape(-1)
+                    observations[index] = self.dataset.shift_observation(observation.reshape(-1))
                     returns[index] += reward
                     if not np.isfinite(returns[index]):
                         raise ValueError(f"the reward is {reward}")
@@ -103,12 +105,50 @@ class Evaluator:
 def make_evaluator(
     dataset: Dataset, seeds: list[int], episodes: int, seed: int
 ) -> Evaluator | None:
-    """Environments for `episodes` of each seed; None, with the reason printed, if impossible."""
-    if dataset.environment is None:
+    """Environments for `episodes` of each seed; None, with the reason printed, if impossible.
+
+    Raises:
+        UserError: the environment does not fit the data.
+    """
+    if episodes == 0:
+        return None
+    if dataset.evaluation_environment is None:
         print(f"'{dataset.id}' names no environment: policies are trained but not evaluated")
         return None
     try:
-        return Evaluator(dataset, seeds, episodes, seed)
-    except (gymnasium.error.Error, ImportError) as error:
-        print(f"policies are trained but not evaluated: {error}")
+        evaluator = Evaluator(dataset, seeds, episodes, seed)
+    except Exception as error:  # environments of other packages raise anything
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"policies are trained but not evaluated: {what}")
         return None
+    _check_spaces(evaluator.id, dataset, evaluator.environments[0])
+    if dataset.evaluation_environment != dataset.environment:
+        print(f"policies are evaluated where the data set says, in {evaluator.id}")
+    return evaluator
+
+
+def _check_spaces(name: str, dataset: Dataset, environment: Any) -> None:
+    """Raises UserError if observations, actions or their bounds are not those of the data."""
+    advice = (
+        "use a data set of this environment, or turn evaluation off (config.evaluation_episodes=0)"
+    )
+    sizes = {
+        "observations": (environment.observation_space, dataset.observation_origin),
+        "actions": (environment.action_space, dataset.action_low),
+    }
+    for what, (space, of_data) in sizes.items():
+        found = math.prod(space.shape) if isinstance(space, Box) else space
+        require(
+            found == len(of_data),
+            f"{what} in {name} have {found} numbers, those of '{dataset.id}' {len(of_data)}: "
+            f"{advice}",
+        )
+    space = dataset.action_space
+    for end in ("low", "high") if space is not None else ():
+        data, there = (getattr(s, end).reshape(-1) for s in (space, environment.action_space))
+        known = np.isfinite(data)
+        require(
+            np.allclose(data[known], there[known], rtol=1e-4, atol=1e-6),
+            f"the bounds of actions differ: '{dataset.id}' has {end} {data}, {name} {there}: "
+            f"{advice}",
+        )

@@ -1,28 +1,18 @@
 """Minari data sets recorded with the shipped policies."""
 
-import os
-import shutil
-import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import gymnasium
-import minari
 import numpy as np
-from minari.data_collector import EpisodeBuffer
-from minari.storage.datasets_root_dir import get_dataset_path
 
 from dawm_jax.data.formats.minari_files import folder_of, open_data_set
 from dawm_jax.data.references import REFERENCE_SCORES
 from dawm_jax.errors import UserError
 from experiments.simulation.behaviors import QUALITIES, ROBOTS, Behavior
-from experiments.store.files import locked
-from experiments.system.disk_errors import disk_errors_explained
-from experiments.system.machine import check_writable
+from experiments.store.new_data_set import new_data_set, write
 from experiments.system.workers import in_processes
 
 
@@ -40,67 +30,21 @@ def collect(
     """
     robot = ROBOTS[environment_id]
     dataset_id = f"local/{robot}/{quality}-v0"
-    path = folder_of(dataset_id)
-    if path.exists() and not overwrite:
-        raise UserError(f"'{dataset_id}' already exists; replace it with --overwrite")
-    check_writable(path)
-    root = get_dataset_path()
-    # Beside the data sets, so that a rename moves it into place.
-    partial = root / f".recording-{robot}-{quality}"
-    with (
-        disk_errors_explained(root),
-        locked(root / f"{partial.name}.lock", f"the recording of '{dataset_id}'"),
-    ):
-        shutil.rmtree(partial, ignore_errors=True)  # from a killed process
-        try:
-            episodes = _record_blocks(environment_id, quality, steps, seed)
-            with _datasets_in(partial):
-                recorded = get_dataset_path(dataset_id)
-                _write(dataset_id, environment_id, quality, seed, episodes)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                path.rename(partial / "replaced")
-            recorded.rename(path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return dataset_id
-
-
-def _write(
-    dataset_id: str, environment_id: str, quality: str, seed: int, episodes: list[dict]
-) -> None:
-    minimum, maximum = REFERENCE_SCORES[ROBOTS[environment_id]]
-    steps = sum(len(episode["rewards"]) for episode in episodes)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on metadata that local data sets lack
-        minari.create_dataset_from_buffers(
+    with new_data_set(dataset_id, overwrite):
+        episodes = _record_blocks(environment_id, quality, steps, seed)
+        write(
             dataset_id,
-            [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(episodes)],
-            env=environment_id,
+            episodes,
+            environment=environment_id,
+            reference_scores=REFERENCE_SCORES[robot],
             algorithm_name=f"SAC, {quality}, seed {seed}",
             description=(
                 f"{steps} steps of {', '.join(QUALITIES[quality])}. The reference scores are "
                 f"D4RL's; scores on {environment_id} are not comparable with D4RL's v2."
             ),
-            ref_min_score=minimum,
-            ref_max_score=maximum,
             requirements=[f"{package}=={version(package)}" for package in ("gymnasium", "mujoco")],
-            data_format="hdf5",
         )
-
-
-@contextmanager
-def _datasets_in(root: Path) -> Iterator[None]:
-    """Makes Minari, which has no argument for it, use another folder for data sets."""
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(root)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MINARI_DATASETS_PATH"]
-        else:
-            os.environ["MINARI_DATASETS_PATH"] = before
+    return dataset_id
 
 
 def _record_blocks(environment_id: str, quality: str, steps: int, seed: int) -> list[dict]:
@@ -171,7 +115,7 @@ def collect_missing(dataset_id: str, steps: int) -> None:
     """
     environments = {robot: environment for environment, robot in ROBOTS.items()}
     for part in dataset_id.split("+"):
-        match part.removesuffix("-v0").split("/"):
+        match part.removesuffix("-v0").split("/") if part.endswith("-v0") else ():
             case ["local", robot, quality] if robot in environments and quality in QUALITIES:
                 environment_id = environments[robot]
                 if not folder_of(part).exists():

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from dawm_jax.types import AnyArray, Dataset
+from experiments.simulation.environments import make
 
 FAST = 1e3  # a velocity that any clipping of observations changes
 
@@ -32,7 +32,8 @@ class Simulator:
 
     def settable(self, observation: AnyArray) -> np.ndarray:
         """Whether observations (..., observation_dim) determine the state, (...) bool."""
-        velocity = np.asarray(observation)[..., self.positions : self.features]
+        true = self.dataset.unshift_observation(np.asarray(observation))
+        velocity = true[..., self.positions : self.features]
         return (np.abs(velocity) < self.fastest).all(axis=-1)
 
     def step(
@@ -48,7 +49,7 @@ class Simulator:
             Positions and velocities (N, features) of the next states, rewards (N,), and whether
             the next states are terminal (N,) bool.
         """
-        states = np.asarray(observation, np.float64)
+        states = self.dataset.unshift_observation(np.asarray(observation, np.float64))
         actions = self.dataset.unscale_action(np.asarray(action)).astype(np.float64)
         rows, rewards, ends = [], [], []
         for state, chosen in zip(states, actions, strict=True):
@@ -57,7 +58,8 @@ class Simulator:
             rows.append(following[: self.features])
             rewards.append(reward)
             ends.append(terminated)
-        following_states = np.array(rows).reshape(-1, self.features)
+        origin = self.dataset.observation_origin[: self.features]
+        following_states = np.array(rows).reshape(-1, self.features) - origin
         return following_states, np.array(rewards), np.array(ends, bool)
 
     def terminal(self, observation: AnyArray) -> np.ndarray | None:
@@ -65,7 +67,7 @@ class Simulator:
         if not getattr(self.environment, "_terminate_when_unhealthy", False):
             return None
         flags = []
-        for state in np.asarray(observation, np.float64):
+        for state in self.dataset.unshift_observation(np.asarray(observation, np.float64)):
             self._set(state)
             flags.append(not self.environment.is_healthy)
         return np.array(flags, bool)
@@ -81,8 +83,8 @@ def make_simulator(dataset: Dataset) -> Simulator | None:
     if dataset.environment is None:
         return None
     try:
-        environment: Any = gymnasium.make(dataset.environment).unwrapped
-    except (gymnasium.error.Error, ImportError):
+        environment: Any = make(dataset.environment).unwrapped
+    except Exception:  # environments of other packages raise anything
         return None
     structure = getattr(environment, "observation_structure", {})
     if not {"qpos", "qvel"} <= structure.keys() or not hasattr(environment, "set_state"):

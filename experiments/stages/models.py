@@ -45,5 +45,6 @@ def summary(trained: Trained) -> dict[str, Any]:
         "parameters": optax.tree.size(params),
         "updates_per_second": trained.record["updates_per_second"],
         "commit": trained.record["commit"],
+        "metrics_updates": trained.record["metrics_updates"],
         **trained.record["metrics"],
     }

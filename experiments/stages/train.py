@@ -40,7 +40,9 @@ class Trained:
 
     stage: Stage
     state: Any
-    record: dict[str, Any]  # commit, metrics (means of the last chunk), updates_per_second, curve
+    # commit, metrics (means of the last chunk), metrics_updates (its length), updates_per_second,
+    # curve
+    record: dict[str, Any]
 
 
 def train_component(
@@ -113,7 +115,7 @@ def train_stage(
     with (
         stage.folder(workdir) as folder,
         postponed() as stop,
-        closing(_Results(folder, component.steps, save_every, measured)) as results,
+        closing(_Results(folder, component.steps, save_every, chunk, measured)) as results,
     ):
         done = results.find()
         if done:
@@ -169,13 +171,16 @@ class _Results:
     has its own file; points before a step are also in the step's record.
     """
 
-    def __init__(self, folder: StageFiles, steps: int, save_every: int, measure: Measure):
+    def __init__(
+        self, folder: StageFiles, steps: int, save_every: int, chunk: int, measure: Measure
+    ):
         self.stage, self.steps, self.every, self.returns = folder.stage, steps, save_every, measure
+        self.chunk = chunk
         self.last = Checkpoints(folder.checkpoints, self.stage, keep=2)
         self.best = Checkpoints(folder.best, self.stage, keep=1)
         self.curve = folder.curve
         self.done = 0  # updates of the last saved state
-        self.record: dict[str, Any] = {"metrics": {}, "updates_per_second": None, "curve": []}
+        self.record: dict[str, Any] = {"metrics": {}, "curve": []}
 
     def close(self) -> None:
         self.last.close()
@@ -209,6 +214,7 @@ class _Results:
         self.record = {
             "commit": commit(),
             "metrics": metrics,
+            "metrics_updates": self.chunk,
             "updates_per_second": rate,
             "curve": self.record["curve"],
         }

@@ -6,13 +6,14 @@ All are sealed .npz files of the fields of `Transition`, in the environment's un
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dawm_jax.data import npz_columns
-from dawm_jax.data.streaming import ACTIONS, StoredTransitions
+from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.types import Dataset, Transition
 from experiments.store import files
 
@@ -21,8 +22,9 @@ SHARE = 8  # the rows of one streamed call take an eighth of the memory; four ca
 
 def write_part(path: Path, part: Transition, dataset: Dataset) -> None:
     """Writes some synthetic transitions, whose arrays are on the host."""
-    actions = {name: dataset.unscale_action(getattr(part, name)) for name in ACTIONS}
-    fields = {**vars(part), **actions}
+    fields: dict[str, Any] = {
+        name: dataset.in_units(name, values) for name, values in vars(part).items()
+    }
     files.remove(path)
     with files.atomic(path) as partial_file, partial_file.open("wb") as file:
         np.savez(file, **fields)
@@ -54,12 +56,11 @@ def opened(path: Path, dataset: Dataset, memory: int) -> Transition | StoredTran
     """The transitions of a joined file, on the device if they take at most `memory` bytes."""
     columns = npz_columns.memory_map(path)
     if sum(column.nbytes for column in columns.values()) > memory:
-        return StoredTransitions(columns, dataset.scale_action, memory // SHARE)
+        return StoredTransitions(columns, dataset.from_units, memory // SHARE)
     fields = {}
     with np.load(path, allow_pickle=False) as stored:
         for name in columns:  # one at a time, because each passes through the host
-            column = stored[name]
-            fields[name] = jnp.asarray(dataset.scale_action(column) if name in ACTIONS else column)
+            fields[name] = jnp.asarray(dataset.from_units(name, stored[name]))
     return Transition(**fields)
 
 

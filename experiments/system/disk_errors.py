@@ -2,9 +2,11 @@
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from dawm_jax.errors import UserError
 
@@ -32,6 +34,21 @@ def disk_errors_explained(folder: Path) -> Iterator[None]:
             f"{reason} ({_first_line(error)}). Finished results in {folder} are kept. Fix this, "
             "then run the same command to resume."
         ) from error
+
+
+def ignore_late_writes() -> None:
+    """From now on, writes that end after a checkpoint has failed print no traceback.
+
+    TensorStore reports each of them to an event loop that the failed save has closed, and prints
+    the loop's error as an uncaught exception.
+    """
+    usual = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+            usual(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def _reason(error: BaseException | None) -> str | None:

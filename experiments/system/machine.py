@@ -18,6 +18,12 @@ CACHED = {  # the compile time and size from which a program is cached: all of t
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
+SWITCHES = {  # of JAX, with the values that the programs are written for
+    "jax_enable_x64": (False,),
+    "jax_disable_jit": (False,),
+    "jax_numpy_dtype_promotion": ("standard",),
+    "jax_numpy_rank_promotion": ("allow", "warn"),
+}
 
 
 def cores() -> set[int]:
@@ -49,6 +55,17 @@ def training_mesh(seeds: int | None) -> Mesh | None:
     """
     processor = jax.default_backend() == "cpu" and jax.process_count() == 1
     return None if processor and seeds is None else device_mesh(seeds or 1)
+
+
+def check_switches() -> None:
+    """Raises UserError if a switch of JAX is set that changes what programs compute."""
+    for name, usual in SWITCHES.items():
+        found = _setting(name)
+        require(
+            found in usual,
+            f"{name.upper()} is {found!r}; this package computes in float32 under JAX's usual "
+            f"rules: unset it, or set it to {usual[0]!r}",
+        )
 
 
 def check_devices() -> None:
@@ -94,7 +111,10 @@ def cache_programs() -> None:
         if name.upper() not in os.environ:
             jax.config.update(name, least)
     if _setting("jax_compilation_cache_dir") is None:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        try:
+            caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError:  # no HOME, and a user whom the system does not know
+            return
         folder = caches / "dawm_jax" / "compiled" / _processor()
         jax.config.update("jax_compilation_cache_dir", str(folder))
 

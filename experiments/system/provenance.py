@@ -41,13 +41,21 @@ def versions() -> dict[str, Any]:
 
 @cache
 def commit() -> str | None:
-    """The commit of the source tree, with '-dirty' for a changed one; None outside of git.
+    """The commit of the source tree, with '-dirty' for a changed one.
+
+    None outside of git, and where the package lies in a repository that is not its own.
 
     Cached: a process runs the code of its start.
     """
-    git = ["git", "-C", str(Path(__file__).parent)]
-    describe = [*git, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
+    tree = Path(__file__).resolve().parents[2]
+
+    def git(*command: str) -> str:
+        every = ["git", "-C", str(tree), *command]
+        return subprocess.run(every, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != tree:
+            return None
+        return git("describe", "--always", "--exclude=*", "--abbrev=40", "--dirty")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,5 +1,6 @@
 """Data sets drawn at random, of odd lengths, ends and values, as Minari would return them."""
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -68,15 +69,18 @@ class Drawn(NamedTuple):
 
     def load(self) -> Dataset:
         """Loads the data set, without a file."""
+        steps = sum(len(episode.rewards) for episode in self.episodes)
         part = SimpleNamespace(
             id="drawn-v0",
             observation_space=self.observation_space,
             action_space=self.action_space,
             env_spec=None,
-            storage=SimpleNamespace(metadata={}, data_path=Path("nowhere")),
+            _eval_env_spec=None,
+            storage=SimpleNamespace(metadata={"total_steps": steps}, data_path=Path("nowhere")),
             iterate_episodes=lambda: self.episodes,
         )
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* lie beyond the bounds")
             patch.setattr(minari_source, "open_data_set", lambda *_: part)
             return minari_source.load(
                 "drawn-v0", discount=self.discount, return_scale=self.return_scale

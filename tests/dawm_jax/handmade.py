@@ -47,6 +47,7 @@ def make_dataset(
         terminated=np.array([terminated for *_, terminated in episodes]),
         action_low=-np.ones(action_dim, np.float32),
         action_high=np.ones(action_dim, np.float32),
+        observation_origin=np.zeros(episodes[0][0].shape[1]),
         discount=discount,
         return_scale=return_scale,
         environment=None,

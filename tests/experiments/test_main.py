@@ -1,8 +1,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from experiments.launch import local_folder
 
 
 def launch(module: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
@@ -22,6 +25,10 @@ def launch(module: str, *flags: str, **environment: str) -> subprocess.Completed
         (["--config=nowhere.py"], "nowhere.py"),
         (["extra"], "unexpected arguments: extra"),
         (["--config.discount=nan"], "config.discount is nan"),
+        (
+            ["--workdir=gs://bucket/runs"],
+            "the folder is gs://bucket/runs; runs are written to local",
+        ),
         ([f"--workdir={__file__}"], "test_main.py is not a folder"),
     ],
 )
@@ -31,6 +38,24 @@ def test_a_mistake_is_a_short_message(flags, message):
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert local_folder("~/runs") == Path("/home/somebody/runs")
+    assert local_folder("runs/~") == Path("runs/~")
+
+
+@pytest.mark.parametrize(
+    ("switch", "value"), [("JAX_ENABLE_X64", "1"), ("JAX_NUMPY_DTYPE_PROMOTION", "strict")]
+)
+def test_a_switch_of_jax_that_changes_results_is_refused(switch, value, tmp_path):
+    flags = ["--config=experiments/configs/tiny.py", f"--workdir={tmp_path / 'run'}"]
+    done = launch("experiments.main", *flags, **{switch: value})
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"error: {switch} is ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_device_is_one_message():

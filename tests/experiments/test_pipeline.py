@@ -52,6 +52,7 @@ def test_results_keep_the_contract(finished):
         assert averaged != last
         assert entry["updates_per_second"] > 0
         assert entry["commit"] == results["versions"]["commit"]
+        assert entry["metrics_updates"] == config.log_every
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -120,6 +121,16 @@ def test_a_finished_run_is_reused(finished, monkeypatch, capsys):
     again = pipeline.run(config, workdir)
     assert without_timings(again) == without_timings(results)
     assert "td3bc-dawm: found, 20 updates" in capsys.readouterr().out
+
+
+def test_the_metrics_of_a_finished_stage_say_how_many_updates_they_cover(finished, tmp_path):
+    config, workdir, _ = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    config = config.copy_and_resolve_references()
+    config.log_every = 10
+    again = pipeline.run(config, tmp_path / "run")
+    entries = [*again["learners"], *again["sources"]["dawm"]["models"].values()]
+    assert {entry["metrics_updates"] for entry in entries} == {2}
 
 
 @pytest.mark.slow
@@ -201,7 +212,7 @@ def load_with(monkeypatch, **changes):
 def test_a_data_set_without_an_environment_trains_and_is_not_evaluated(
     config, tmp_path, monkeypatch, capsys
 ):
-    load_with(monkeypatch, environment=None)
+    load_with(monkeypatch, environment=None, evaluation_environment=None)
     config.learners = ("bc",)
     config.sources = ("recorded",)
     results = pipeline.run(config, tmp_path)

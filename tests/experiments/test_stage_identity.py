@@ -33,7 +33,8 @@ def stages(monkeypatch, config, tmp_path):
 
     def train(run, stage, *args, **settings):
         found[stage.name] = stage.fingerprint
-        return Trained(stage, {}, {"commit": None, "metrics": {}, "updates_per_second": None})
+        record = {"commit": None, "metrics": {}, "metrics_updates": 0, "updates_per_second": None}
+        return Trained(stage, {}, record)
 
     def generate(run, stage, *args):
         found[stage.name] = stage.fingerprint

@@ -1,20 +1,23 @@
 """Loads and validates Minari data sets, and packs them onto the device."""
 
+import json
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import minari
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Space
 
 from dawm_jax.data.column_cache import cached
-from dawm_jax.data.columns import LARGEST, Columns, check_columns, join
+from dawm_jax.data.columns import LARGEST, Columns, check_columns, choose, join
 from dawm_jax.data.dataset import default_return_scale, pack
-from dawm_jax.data.formats.minari_files import open_data_set, read_episodes
+from dawm_jax.data.formats.minari_files import check_count, open_data_set, read_episodes
 from dawm_jax.data.references import REFERENCE_SCORES, robot_of
 from dawm_jax.errors import DatasetError
-from dawm_jax.settings import Factor, Positive, check_value
+from dawm_jax.settings import ActionBounds, EpisodeChoice, Factor, Positive, check_value
 from dawm_jax.types import Dataset
 
 
@@ -23,6 +26,9 @@ def load(
     *,
     discount: float = 0.99,
     return_scale: float | None = None,
+    action_bounds: str = "clip",
+    episodes: str = "first",
+    share: float = 1.0,
     download: bool = False,
 ) -> Dataset:
     """Loads one Minari data set, or several as one.
@@ -34,14 +40,25 @@ def load(
         discount: gamma of the return-to-go and of the transitions.
         return_scale: divides the return-to-go (default: DWM's for Hopper, Walker2d and
             HalfCheetah, otherwise the largest absolute return-to-go of the data).
+        action_bounds: 'clip' actions at the bounds of the action space, as simulators do, with a
+            warning if more than a few lie beyond them; 'refuse' such data; or take the bounds from
+            the 'data'.
+        episodes: which episodes to keep where `share` is below 1: the 'first', 'random' ones (the
+            same every time), or those of the 'best' returns.
+        share: the share of the episodes to keep, at least one.
         download: whether to download a missing data set from Minari's server.
 
     Raises:
-        UserError: an id is unknown, the data are unusable, or an argument is out of range.
+        UserError: an id is unknown, the data are unusable or contradict their metadata, or an
+            argument is out of range.
     """
     check_value("discount", discount, Factor)
+    check_value("action_bounds", action_bounds, ActionBounds)
+    check_value("episodes", episodes, EpisodeChoice)
+    check_value("share", share, Factor)
     check_value("return_scale", return_scale, Positive | None)
-    parts = [open_data_set(name, download) for name in dataset_id.split("+")]
+    names = dataset_id.split("+") if isinstance(dataset_id, str) else [dataset_id]
+    parts = [open_data_set(name, download) for name in names]
     spaces = [(part.observation_space, part.action_space) for part in parts]
     for part, (observation_space, action_space) in zip(parts, spaces, strict=True):
         _check_space(part.id, "observation", observation_space)
@@ -53,22 +70,24 @@ def load(
                 f"{_brief(spaces[0][0])} and {_brief(spaces[0][1])}. "
                 "Combine only data sets of one robot."
             )
-    environments = {part.env_spec.id: part.env_spec for part in parts if part.env_spec}
-    if len(environments) > 1:
-        raise DatasetError(
-            f"'{dataset_id}' combines data sets of {', '.join(environments)}. "
-            "Combine only data sets of one robot."
+    environment, evaluation_environment, scores = (
+        _common(parts, what, part_of)
+        for what, part_of in (
+            ("environments", lambda part: part.env_spec),
+            ("evaluation environments", lambda part: part._eval_env_spec),
+            ("reference scores", _reference_scores),
         )
-    columns = join([_columns(part) for part in parts])
+    )
+    columns = choose(join([_columns(part) for part in parts]), episodes, share)
     if len(columns.lengths) == 0:
         raise DatasetError(f"'{dataset_id}' has no episodes: record or download it again.")
-    environment = next(iter(environments.values()), None)
-    dataset = pack(dataset_id, columns, spaces[0][1], discount)
+    dataset = pack(dataset_id, columns, spaces[0][1], discount, action_bounds)
     return replace(
         dataset,
         environment=environment,
+        evaluation_environment=evaluation_environment or environment,
         return_scale=return_scale or default_return_scale(dataset, environment),
-        reference_scores=_reference_scores(parts[0].storage.metadata, environment),
+        reference_scores=scores,
     )
 
 
@@ -85,9 +104,9 @@ def _check_space(dataset_id: str, role: str, space: Space[Any]) -> None:
         )
 
 
-def _brief(space: Space[Any]) -> str:
-    text = str(space)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _brief(value: Any, most: int = 80) -> str:
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _columns(part: minari.MinariDataset) -> Columns:
@@ -98,12 +117,42 @@ def _columns(part: minari.MinariDataset) -> Columns:
         with closing(read_episodes(part)) as episodes:
             return check_columns(part.id, episodes, *shapes)
 
-    return cached(part.storage.data_path, read)
+    columns = cached(part.storage.data_path, read)
+    folder, claimed = part.storage.data_path.parent, part.storage.metadata.get("total_steps")
+    check_count(part.id, folder, "steps", claimed, len(columns.rewards))
+    return columns
 
 
-def _reference_scores(
-    metadata: dict[str, Any], environment: Any | None
-) -> tuple[float, float] | None:
+def _common(
+    parts: list[minari.MinariDataset], what: str, part_of: Callable[[minari.MinariDataset], Any]
+) -> Any:
+    """What all parts have in common; a part that has none of it does not count.
+
+    Raises:
+        DatasetError: two parts differ in it.
+    """
+    found = {part.id: one for part in parts if (one := part_of(part)) is not None}
+    first = next(iter(found), "")
+    for other, one in found.items():
+        if one != found[first]:
+            differences = _differences(found[first], one)
+            raise DatasetError(
+                f"'{first}' and '{other}' have different {what} ({differences}). "
+                "Combine only data sets of one robot that were recorded alike."
+            )
+    return found.get(first)
+
+
+def _differences(first: Any, second: Any) -> str:
+    if not isinstance(first, EnvSpec):
+        return f"{first} and {second}"
+    one, other = (json.loads(spec.to_json()) for spec in (first, second))
+    texts = [f"{key}: {one[key]} and {other[key]}" for key in one if one[key] != other[key]]
+    return _brief("; ".join(texts), 200)
+
+
+def _reference_scores(part: minari.MinariDataset) -> tuple[float, float] | None:
+    metadata, environment = part.storage.metadata, part.env_spec
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     if low is not None and high is not None:
         if not -LARGEST < low < high < LARGEST:

@@ -1,9 +1,10 @@
 """Finds, downloads, opens and reads Minari data sets."""
 
 import difflib
-import warnings
+import json
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from reprlib import repr as shortened
 
 import h5py
 import minari
@@ -13,15 +14,29 @@ from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage.datasets_root_dir import get_dataset_path
 
 from dawm_jax.data.columns import FIELDS, Fields
+from dawm_jax.data.formats.minari_errors import first_line, unreadable
 from dawm_jax.errors import DatasetError
+
+LONGEST_ID = 200  # characters; longer ones are no file names
+
+
+def check_id(dataset_id: object) -> None:
+    """Raises DatasetError unless `dataset_id` can be an id, before it becomes a path."""
+    if not isinstance(dataset_id, str) or not 0 < len(dataset_id) <= LONGEST_ID:
+        raise DatasetError(
+            f"the id of a data set is {shortened(dataset_id)}; it must be a text of at most "
+            f"{LONGEST_ID} characters, such as mujoco/hopper/medium-v0."
+        )
 
 
 def folder_of(dataset_id: str) -> Path:
     """The folder of the data set `dataset_id`; it need not exist.
 
     Raises:
-        DatasetError: the root folder of data sets does not exist and cannot be created.
+        DatasetError: this cannot be an id, or the root folder of data sets does not exist and
+            cannot be created.
     """
+    check_id(dataset_id)
     try:
         return get_dataset_path(dataset_id)
     except OSError as error:
@@ -35,24 +50,21 @@ def open_data_set(dataset_id: str, download: bool) -> minari.MinariDataset:
     """The data set `dataset_id`, local or downloaded; its episodes are not read yet.
 
     Raises:
-        DatasetError: the data set does not exist, or its files are damaged.
+        DatasetError: the data set does not exist, its files are damaged, or its metadata contradict
+            them.
     """
-    folder_of(dataset_id)
-    try:
-        return minari.load_dataset(dataset_id)
-    except FileNotFoundError:
-        missing = f"No data set '{dataset_id}' on this machine"
-    except Exception as error:  # the error depends on where the file is damaged
-        raise _damaged(dataset_id, error) from error
-    with warnings.catch_warnings(action="ignore"):  # about other, damaged data sets
-        known = sorted(minari.list_local_datasets())
+    folder = folder_of(dataset_id)
+    if (folder / "data").is_dir():
+        return _opened(dataset_id, folder)
+    missing = f"No data set '{dataset_id}' on this machine"
+    known = _local_ids()
     near = difflib.get_close_matches(dataset_id, known, n=3, cutoff=0.3) or known[:3]
     hint = f"Similar local ids: {', '.join(near) or 'none'}."
     try:
         parse_dataset_id(dataset_id)
     except (TypeError, ValueError):  # TypeError without a version
         raise DatasetError(
-            f"{missing}. {hint} An id is a name and a version, as in mujoco/hopper/medium-v0."
+            f"{missing}. {hint} An id is a name and a version, as in {dataset_id}-v0."
         ) from None
     if dataset_id.startswith("local/"):
         raise DatasetError(
@@ -65,23 +77,53 @@ def open_data_set(dataset_id: str, download: bool) -> minari.MinariDataset:
             "experiments.collect."
         )
     try:
-        return minari.load_dataset(dataset_id, download=True)
+        minari.download_dataset(dataset_id)
     except Exception as error:
         raise DatasetError(
-            f"{missing}, and the download failed: {_first_line(error)}. {hint} Check the id and "
+            f"{missing}, and the download failed: {first_line(error)}. {hint} Check the id and "
             "the network, or record a data set with experiments.collect."
         ) from error
+    return _opened(dataset_id, folder)
 
 
-def _damaged(dataset_id: str, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"Data set '{dataset_id}' cannot be read: {_first_line(error)}. Remove its folder, "
-        f"{folder_of(dataset_id)}, then download or record it again."
-    )
+def _opened(dataset_id: str, folder: Path) -> minari.MinariDataset:
+    try:
+        metadata = json.loads((folder / "data" / "metadata.json").read_text())
+        stored = _stored_episodes(folder / "data", metadata["data_format"])
+        claimed = metadata["total_episodes"]
+    except Exception as error:  # the error depends on where the file is damaged
+        raise unreadable(dataset_id, folder, error) from error
+    # Before Minari allocates memory for as many episodes as the metadata name.
+    if stored is not None:
+        check_count(dataset_id, folder, "episodes", claimed, stored)
+    try:
+        return minari.MinariDataset(folder / "data")
+    except Exception as error:
+        raise unreadable(dataset_id, folder, error) from error
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(" .")[:200]
+def check_count(dataset_id: str, folder: Path, what: str, claimed: object, stored: int) -> None:
+    """Raises DatasetError if the metadata name another number of `what` than the files hold."""
+    if claimed != stored:
+        raise DatasetError(
+            f"'{dataset_id}' contradicts itself: its metadata name {shortened(claimed)} {what}, "
+            f"but its files hold {stored}. Download or record it again; its folder is {folder}."
+        )
+
+
+def _stored_episodes(data: Path, data_format: str) -> int | None:
+    """The number of episodes in the files; None where only Minari can tell."""
+    if data_format == "hdf5":
+        with h5py.File(data / "main_data.hdf5") as file:
+            return sum(name.startswith("episode_") for name in file)
+    return sum(path.is_dir() and path.name.isdecimal() for path in data.iterdir()) or None
+
+
+def _local_ids() -> list[str]:
+    """The ids of the folders with metadata, whether they can be read or not."""
+    root = get_dataset_path()
+    found = (path.parents[1].relative_to(root) for path in root.rglob("data/metadata.json"))
+    return sorted(str(name) for name in found if not str(name).startswith("."))
 
 
 def read_episodes(dataset: minari.MinariDataset) -> Generator[Fields, None, None]:
@@ -98,7 +140,7 @@ def read_episodes(dataset: minari.MinariDataset) -> Generator[Fields, None, None
             for episode in dataset.iterate_episodes():
                 yield {field: np.asarray(getattr(episode, field)) for field in FIELDS}
     except Exception as error:  # the error depends on where the file is damaged
-        raise _damaged(dataset.id, error) from error
+        raise unreadable(dataset.id, dataset.storage.data_path.parent, error) from error
 
 
 def _read_hdf5(path: Path, numbers: Iterable[int]) -> Iterator[Fields]:

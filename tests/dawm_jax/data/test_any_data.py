@@ -50,7 +50,7 @@ def test_loaded_data_equal_the_recorded_data(data):
     assert dataset.transitions == sum(steps) == recorded.sum()
     assert len(recorded) == sum(steps) + len(steps)
     observations = np.concatenate([episode.observations for episode in data.episodes])
-    np.testing.assert_array_equal(episodes.observation, observations.astype(np.float32))
+    np.testing.assert_array_equal(episodes.observation, dataset.shift_observation(observations))
     actions = np.concatenate([episode.actions for episode in data.episodes])
     low, high = dataset.action_low, dataset.action_high
     clipped = np.clip(actions, low, high)

@@ -65,6 +65,9 @@ def check_equal(one, other):
         a, b = getattr(one, field.name), getattr(other, field.name)
         if field.name == "id":
             continue
+        if field.name == "action_space":
+            assert a == b
+            continue
         assert jax.tree.structure(a) == jax.tree.structure(b)
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
             assert type(x) is type(y)
@@ -131,6 +134,7 @@ def narrow(walk):
     assert file.stat().st_size == len(text)
 
 
+@pytest.mark.filterwarnings("ignore:.* lie beyond the bounds")  # narrow
 @pytest.mark.parametrize("change", [append, rewrite, narrow])
 def test_a_changed_data_set_is_read_again(walk, unread, change):
     before = load("walk-v0")
@@ -199,7 +203,6 @@ DAMAGES = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-100]),
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
-    "one_array": lambda path: path.write_bytes(b"\x93NUMPY" + path.read_bytes()),
     "other_arrays": other_arrays,
     "pickle": lambda path: path.write_bytes(pickle.dumps(Trap())),
 }
@@ -219,6 +222,7 @@ def test_a_damaged_cache_is_ignored_and_written_again(root, walk, unread, damage
 
 COLUMNS = Columns(
     observations=np.arange(10, dtype=np.float32).reshape(5, 2),
+    origin=np.zeros(2),
     actions=np.arange(3, dtype=np.float32)[:, None],
     rewards=np.arange(3, dtype=np.float32),
     lengths=np.array([1, 2]),
@@ -247,6 +251,23 @@ def test_a_flipped_byte_never_changes_the_data(data):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
         check_equal(cached(data, lambda: made.append(1) or COLUMNS), COLUMNS)
     assert len(places) / 2 < len(made) < len(places)
+
+
+@pytest.mark.parametrize("name", ["observations", "lengths"])
+def test_every_flipped_bit_of_an_array_s_header_is_found(data, name):
+    """Also in its shape, by which numpy reads less than what the checksum covers."""
+    cached(data, lambda: COLUMNS)
+    path = data.parent / NAME
+    whole = path.read_bytes()
+    start = whole.index(b"\x93NUMPY", whole.index(f"{name}.npy".encode()))
+    end = whole.index(b"\n", start) + 1
+    for place in range(start, end):
+        for bit in range(8):
+            changed = bytes([whole[place] ^ (1 << bit)])
+            path.write_bytes(whole[:place] + changed + whole[place + 1 :])
+            made = []
+            check_equal(cached(data, lambda made=made: made.append(1) or COLUMNS), COLUMNS)
+            assert made, (place - start, bit)
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])

@@ -22,6 +22,11 @@ from dawm_jax.training.loop import train
 KEY = jax.random.key(3)
 LEARNER = TD3BC(steps=24, batch_size=8, hidden=(16, 16), learning_rate=1e-2)  # 2 updates a step
 ROWS = 8  # synthetic ones that a step of it takes, for one seed
+ACTIONS = ("action", "next_action")
+
+
+def from_units(name, field):
+    return field * 2 if name in ACTIONS else field
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +39,10 @@ def pools(tmp_path_factory):
     synthetic = synthetic.replace(
         recorded=jnp.zeros_like(synthetic.recorded), reward=synthetic.reward + 1.0
     )
-    fields = vars(synthetic) | {
-        name: getattr(synthetic, name) / 2 for name in ("action", "next_action")
-    }
+    fields = vars(synthetic) | {name: getattr(synthetic, name) / 2 for name in ACTIONS}
     path = tmp_path_factory.mktemp("pool") / "transitions.npz"
     np.savez(path, **fields)
-    stored = StoredTransitions(npz_columns.memory_map(path), lambda action: action * 2, 10**6)
+    stored = StoredTransitions(npz_columns.memory_map(path), from_units, 10**6)
     state = jax.jit(LEARNER.init)(KEY, DataStatistics.of(dataset))
     return recorded, synthetic, stored, state
 

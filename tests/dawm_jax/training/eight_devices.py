@@ -155,7 +155,7 @@ def test_learners_on_transitions_in_a_file(dataset, tmp_path):
     recorded = to_transitions(dataset)
     np.savez(tmp_path / "transitions.npz", **vars(recorded))
     columns = npz_columns.memory_map(tmp_path / "transitions.npz")
-    stored = StoredTransitions(columns, lambda action: action, memory=2**14)
+    stored = StoredTransitions(columns, lambda _, field: field, memory=2**14)
     learner = TD3BC(steps=4, hidden=(8,), batch_size=16)
     keys = jax.random.split(KEY, 4)
     state = initial(learner, dataset, keys)

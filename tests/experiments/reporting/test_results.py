@@ -70,7 +70,11 @@ def test_no_effect_without_scores_of_several_seeds(scores):
 
 
 def test_scores_are_labelled_unless_there_are_none():
-    dataset = {"environment": "Hopper-v5", "reference_scores": [0.0, 1.0]}
+    dataset = {"id": "a-v0", "environment": "Hopper-v5", "reference_scores": [0.0, 1.0]}
     assert "not comparable with D4RL" in score_note(dataset)
     assert score_note({**dataset, "reference_scores": None}) is None
     assert score_note({**dataset, "environment": None}) is None
+    of_d4rl = {**dataset, "id": "d4rl/hopper/medium-v2"}
+    assert "not comparable" in score_note(of_d4rl)  # on Hopper-v5
+    assert "as in D4RL's v2 tables" in score_note({**of_d4rl, "environment": "Hopper-v4"})
+    assert "D4RL" not in score_note({**dataset, "environment": "Pendulum-v1"})

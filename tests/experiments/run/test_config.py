@@ -80,7 +80,7 @@ def test_settings_reach_the_parts():
         ({"pool_memory": 0.0}, "config.pool_memory is 0.0"),
         ({"pool_memory": NAN}, "config.pool_memory is nan.* or unset"),
         ({"updates": 0}, "config.updates is 0"),
-        ({"evaluation_episodes": 0}, "evaluation_episodes is 0"),
+        ({"evaluation_episodes": -1}, "evaluation_episodes is -1"),
         ({"seed": -1}, "seed is -1"),
         ({"held_out": 1.5}, "held_out is 1.5"),
         ({"td3bc.policy_delay": 0}, "policy_delay is 0"),

@@ -1,19 +1,23 @@
+import re
 from dataclasses import replace
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 from dawm_jax.data.formats.minari import load
 from dawm_jax.errors import UserError
 from experiments.simulation.evaluator import Evaluator, make_evaluator
+from experiments.simulation.simulator import make_simulator
 
 
 def pendulum(recorded):
     """A data set that names Pendulum, whose actions go to 2."""
     return replace(
         load(recorded),
-        environment=gymnasium.spec("Pendulum-v1"),
+        evaluation_environment=gymnasium.spec("Pendulum-v1"),
+        observation_origin=np.zeros(3),
         action_low=np.array([-2.0]),
         action_high=np.array([2.0]),
     )
@@ -109,5 +113,53 @@ def test_environments_are_closed(recorded):
 
 
 def test_no_environment_no_evaluator(recorded, capsys):
-    assert make_evaluator(replace(load(recorded), environment=None), [0], 1, 0) is None
-    assert "not evaluated" in capsys.readouterr().out
+    assert make_evaluator(replace(load(recorded), evaluation_environment=None), [0], 1, 0) is None
+    assert "names no environment: policies are trained but not" in capsys.readouterr().out
+
+
+def test_no_episodes_no_evaluator(recorded, capsys):
+    assert make_evaluator(load(recorded), [0], 0, 0) is None
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"entry_point": "no_such_package:Robot"}, "ModuleNotFoundError: .*no_such_package"),
+        ({"entry_point": "gymnasium:NoSuchRobot"}, "AttributeError: .*NoSuchRobot"),
+        ({"kwargs": {"no_such_keyword": 1}}, "TypeError: .*no_such_keyword"),
+        ({"kwargs": {"xml_file": "/no/such/file.xml"}}, ".*no/such/file"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_costs_only_the_evaluation(
+    recorded, capsys, change, reason
+):
+    broken = replace(gymnasium.spec("Hopper-v5"), **change)
+    dataset = replace(load(recorded), environment=broken, evaluation_environment=broken)
+    assert make_evaluator(dataset, [0], 1, 0) is None
+    printed = capsys.readouterr().out
+    assert re.match(f"policies are trained but not evaluated: {reason}", printed)
+    assert make_simulator(dataset) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"evaluation_environment": gymnasium.spec("Walker2d-v5")},
+            "observations in Walker2d-v5 have 17 numbers, those of 'local/.*' 11: .*_episodes=0",
+        ),
+        ({"action_low": np.full(2, -1.0)}, "actions in Hopper-v5 have 3 numbers, those of .* 2:"),
+        ({"action_space": Box(-2.0, 2.0, (3,))}, r"bounds of actions differ: .* has low \[-2"),
+    ],
+)
+def test_an_environment_that_does_not_fit_the_data_is_refused(recorded, change, message):
+    with pytest.raises(UserError, match=message):
+        make_evaluator(replace(load(recorded), **change), [0], 1, 0)
+
+
+def test_bounds_that_the_data_do_not_state_fit_any_environment(recorded):
+    unbounded = replace(load(recorded), action_space=Box(-np.inf, np.inf, (3,)))
+    evaluator = make_evaluator(unbounded, [0], 1, 0)
+    assert evaluator is not None
+    evaluator.close()

@@ -16,6 +16,7 @@ from experiments.run.context import Run
 from experiments.simulation import recording
 from experiments.simulation.behaviors import QUALITIES, ROBOTS, Behavior
 from experiments.simulation.recording import blocks, collect, collect_missing, record
+from experiments.store import new_data_set
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
@@ -125,15 +126,15 @@ def root(tmp_path, monkeypatch):
 
 def broken_off(monkeypatch):
     """Lets a recording end, so to say, when all is written but not yet in its place."""
-    write = recording._write
+    write = recording.write
 
-    def killed(*args):
-        write(*args)
+    def killed(*args, **about):
+        write(*args, **about)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "_write", killed)
-        patch.setattr(recording.shutil, "rmtree", lambda *args, **kwargs: None)
+        patch.setattr(recording, "write", killed)
+        patch.setattr(new_data_set.shutil, "rmtree", lambda *args, **kwargs: None)
         with pytest.raises(KeyboardInterrupt):
             collect("Hopper-v5", "random", 40)
 
@@ -146,7 +147,10 @@ def test_a_killed_recording_leaves_no_data_set_and_is_begun_again(root, monkeypa
     assert collect("Hopper-v5", "random", 40) == "local/hopper/random-v0"
     assert list(minari.list_local_datasets()) == ["local/hopper/random-v0"]
     assert load("local/hopper/random-v0").transitions == 40
-    assert {path.name for path in root.iterdir()} == {"local", ".recording-hopper-random.lock"}
+    assert {path.name for path in root.iterdir()} == {
+        "local",
+        ".writing-local-hopper-random-v0.lock",
+    }
 
 
 def settle(dataset_id):
@@ -163,7 +167,10 @@ def test_overwriting_puts_another_in_its_place(root):
     collect("Hopper-v5", "random", 60, overwrite=True)
     assert not (folder_of(name) / NAME).exists()
     assert load(name).transitions == 60
-    assert {path.name for path in root.iterdir()} == {"local", ".recording-hopper-random.lock"}
+    assert {path.name for path in root.iterdir()} == {
+        "local",
+        ".writing-local-hopper-random-v0.lock",
+    }
 
 
 def test_a_data_set_is_the_same_stage_when_it_is_read_and_when_it_is_kept(recorded, tmp_path):

@@ -28,9 +28,11 @@ class Steps:
 def dataset_of(recorded, name):
     """A data set that names an environment and has actions from -3 to 1."""
     dataset = load(recorded)
-    size = gymnasium.make(name).action_space.shape if name else (3,)
+    environment = gymnasium.make(name or "Hopper-v5")
+    size = environment.action_space.shape
     return replace(
         dataset,
+        observation_origin=np.zeros(environment.observation_space.shape),
         environment=name and gymnasium.spec(name),
         action_low=np.full(size, -3.0),
         action_high=np.full(size, 1.0),

@@ -8,7 +8,8 @@ import numpy as np
 from dawm_jax.types import Transition
 from experiments.store import files, transitions
 
-ACTIONS = SimpleNamespace(unscale_action=lambda action: action * 3, scale_action=lambda a: a / 3)
+ACTIONS = ("action", "next_action")
+DATASET = SimpleNamespace(in_units=lambda name, field: field * 3 if name in ACTIONS else field)
 
 
 def part(rows, seed):
@@ -31,13 +32,13 @@ def test_the_parts_are_joined_in_their_order(tmp_path):
     parts = [part(rows, seed) for seed, rows in enumerate((7, 1, 12))]
     paths = [tmp_path / f"{i}.npz" for i in range(3)]
     for path, each in zip(paths, parts, strict=True):
-        transitions.write_part(path, each, ACTIONS)
+        transitions.write_part(path, each, DATASET)
     facts = transitions.join(paths, tmp_path / "transitions.npz")
     assert files.damage(tmp_path / "transitions.npz") is None
     with np.load(tmp_path / "transitions.npz", allow_pickle=False) as stored:
         for name in vars(parts[0]):
             whole = np.concatenate([getattr(each, name) for each in parts])
-            expected = whole * 3 if name in ("action", "next_action") else whole
+            expected = whole * 3 if name in ACTIONS else whole
             assert stored[name].dtype == whole.dtype
             np.testing.assert_array_equal(stored[name], expected)
         assert facts == {
@@ -50,7 +51,7 @@ def test_the_parts_are_joined_in_their_order(tmp_path):
 def test_joining_takes_the_memory_of_a_part(tmp_path):
     paths = [tmp_path / f"{i:03}.npz" for i in range(40)]
     for seed, path in enumerate(paths):
-        transitions.write_part(path, part(5_000, seed), ACTIONS)
+        transitions.write_part(path, part(5_000, seed), DATASET)
     tracemalloc.start()
     try:
         transitions.join(paths, tmp_path / "transitions.npz")

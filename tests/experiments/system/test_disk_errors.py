@@ -1,10 +1,12 @@
+import asyncio
 import errno
 import os
+import sys
 
 import pytest
 
 from dawm_jax.errors import UserError
-from experiments.system.disk_errors import disk_errors_explained
+from experiments.system.disk_errors import disk_errors_explained, ignore_late_writes
 
 TENSORSTORE = ValueError(
     'RESOURCE_EXHAUSTED: Error writing "a/0" in OCDBT database: Failed to write 328941 bytes to '
@@ -14,6 +16,20 @@ H5PY = OSError(
     "Can't write data (file write failed: time = ..., errno = 122, error message = "
     "'Disk quota exceeded', buf = 0x0)"
 )
+
+
+def test_late_writes_print_nothing_and_other_errors_are_shown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: shown.append(error[1]))
+    ignore_late_writes()
+    loop = asyncio.new_event_loop()
+    loop.close()
+    for call in (lambda: loop.call_soon_threadsafe(print), lambda: int("seven")):
+        try:
+            call()
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+    assert [type(error) for error in shown] == [ValueError]
 
 
 def raised(error, folder):

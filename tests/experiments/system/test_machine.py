@@ -44,6 +44,21 @@ def test_a_missing_device_is_reported_with_the_available_ones(monkeypatch):
         jax.config.update("jax_platforms", before)
 
 
+def test_nothing_is_cached_for_a_user_without_a_home(monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        cache_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
 def test_a_folder_is_checked_without_a_trace(tmp_path):
     check_writable(tmp_path / "new" / "folder")
     check_writable(tmp_path)

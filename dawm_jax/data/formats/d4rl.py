@@ -1,0 +1,122 @@
+"""D4RL's HDF5 files (Fu et al. 2020): flat arrays of steps, cut into episodes.
+
+Pitfalls of the format, each with a test: the observation after an episode's last step is only in
+`next_observations`; the data are cut at a round number, so that the last episode ends nowhere;
+version 0 of some sets has no `timeouts`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from dawm_jax.data.columns import Fields
+from dawm_jax.errors import DatasetError, require
+
+NEEDED = ("observations", "actions", "rewards", "terminals")
+OPTIONAL = ("next_observations", "timeouts")
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, each with a row per step.
+
+    Raises:
+        UserError: the file is not in D4RL's layout.
+    """
+    try:
+        with h5py.File(path) as file:
+            arrays = {name: file[name][()] for name in (*NEEDED, *OPTIONAL) if name in file}
+    except (OSError, AttributeError, TypeError) as error:  # no HDF5, or groups for arrays
+        raise DatasetError(f"{path} is not an HDF5 file of arrays: {error}") from error
+    missing = [name for name in NEEDED if name not in arrays]
+    require(
+        not missing,
+        f"{path} has no {', '.join(missing)}: it is not in D4RL's layout, which has a row per "
+        f"step of {', '.join(NEEDED)}",
+    )
+    steps = len(arrays["observations"])
+    for name, array in arrays.items():
+        require(
+            len(array) == steps,
+            f"{path} has {len(array)} rows of {name}, but {steps} of observations: it is cut or "
+            "damaged",
+        )
+    for name in {"rewards", "terminals", "timeouts"} & arrays.keys():
+        arrays[name] = arrays[name].reshape(steps)
+    return arrays
+
+
+def episodes(arrays: Mapping[str, np.ndarray], max_steps: int | None = None) -> Iterator[Fields]:
+    """The episodes of D4RL's arrays, in order.
+
+    An episode ends where `terminals` or `timeouts` say so, where the next observation is not the
+    following row, and, without `timeouts`, after `max_steps` steps. What ends without a terminal is
+    truncated. Without `next_observations` the last observation of an episode is unknown: after a
+    terminal it is a copy of the one before, which nothing depends on; otherwise the last step is
+    dropped.
+
+    Args:
+        arrays: see `read`.
+        max_steps: the environment's step limit.
+
+    Raises:
+        UserError: nothing says where episodes end.
+    """
+    terminal = np.asarray(arrays["terminals"], bool)
+    ends = terminal | _boundaries(arrays)
+    if "timeouts" in arrays:
+        ends |= np.asarray(arrays["timeouts"], bool)
+    else:
+        require(
+            max_steps is not None,
+            "the data have no timeouts: give the step limit of the environment (--max_steps)",
+        )
+        assert max_steps
+        ends = _with_limit(ends, max_steps)
+    ends[-1] = True
+    start = 0
+    for stop in np.flatnonzero(ends) + 1:
+        if episode := _episode(arrays, start, int(stop), bool(terminal[stop - 1])):
+            yield episode
+        start = int(stop)
+
+
+def _boundaries(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether each row's next observation differs from the following row."""
+    found = np.zeros(len(arrays["observations"]), bool)
+    if "next_observations" in arrays:
+        following, recorded = arrays["observations"][1:], arrays["next_observations"][:-1]
+        found[:-1] = ~np.isclose(following, recorded, rtol=1e-4, atol=1e-6).all(axis=1)
+    return found
+
+
+def _with_limit(ends: np.ndarray, max_steps: int) -> np.ndarray:
+    """`ends`, and after every `max_steps` steps of an episode."""
+    starts = np.concatenate([[0], np.flatnonzero(ends) + 1])
+    first = starts[np.searchsorted(starts, np.arange(len(ends)), side="right") - 1]
+    return ends | ((np.arange(len(ends)) - first + 1) % max_steps == 0)
+
+
+def _episode(
+    arrays: Mapping[str, np.ndarray], start: int, stop: int, terminated: bool
+) -> Fields | None:
+    """The steps `start` .. `stop` as an episode; None if none of them is left."""
+    observations = arrays["observations"][start:stop]
+    if "next_observations" in arrays:
+        observations = np.concatenate([observations, arrays["next_observations"][stop - 1 : stop]])
+    elif terminated:
+        observations = np.concatenate([observations, observations[-1:]])
+    else:
+        stop -= 1
+    steps = stop - start
+    if steps == 0:
+        return None
+    last = np.arange(steps) == steps - 1
+    return {
+        "observations": observations,
+        "actions": arrays["actions"][start:stop],
+        "rewards": arrays["rewards"][start:stop],
+        "terminations": last & terminated,
+        "truncations": last & (not terminated),
+    }

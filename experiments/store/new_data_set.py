@@ -1,0 +1,107 @@
+"""New Minari data sets, which appear under their ids only when they are complete."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import minari
+from gymnasium.spaces import Box
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
+from minari.storage.datasets_root_dir import get_dataset_path
+
+from dawm_jax.data.columns import Fields
+from dawm_jax.data.formats.minari_files import folder_of
+from dawm_jax.errors import UserError
+from experiments.store.files import locked
+from experiments.system.disk_errors import disk_errors_explained
+from experiments.system.machine import check_writable
+
+
+@contextmanager
+def new_data_set(dataset_id: str, overwrite: bool) -> Iterator[None]:
+    """Within it, `write` writes the data set into a hidden folder; at its end it takes its place.
+
+    Raises:
+        UserError: this is no id; the data set exists and may not be overwritten; its folder is not
+            writable; another process writes it; the disk is full.
+    """
+    path = folder_of(dataset_id)
+    try:
+        parse_dataset_id(dataset_id)
+    except (TypeError, ValueError):  # TypeError without a version
+        raise UserError(
+            f"'{dataset_id}' is no id of a data set: it must be a name and a version, such as "
+            "robots/arm-v0"
+        ) from None
+    if path.exists() and not overwrite:
+        raise UserError(f"'{dataset_id}' already exists; replace it with --overwrite")
+    check_writable(path)
+    root = get_dataset_path()
+    # Beside the data sets, so that a rename moves it into place.
+    partial = root / f".writing-{dataset_id.replace('/', '-')}"
+    with (
+        disk_errors_explained(root),
+        locked(root / f"{partial.name}.lock", f"the writing of '{dataset_id}'"),
+    ):
+        shutil.rmtree(partial, ignore_errors=True)  # from a killed process
+        try:
+            with _data_sets_in(partial):
+                written = get_dataset_path(dataset_id)
+                yield
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                path.rename(partial / "replaced")
+            written.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def write(
+    dataset_id: str,
+    episodes: Iterable[Fields],
+    *,
+    environment: Any = None,
+    spaces: tuple[Box, Box] | None = None,
+    reference_scores: tuple[float, float] | None = None,
+    **about: Any,
+) -> None:
+    """Writes episodes as a data set, inside `new_data_set`.
+
+    Args:
+        environment: the id or specification of the environment that they are from, if known.
+        spaces: of observations and actions; the environment's unless given.
+        reference_scores: returns that score 0 and 100.
+        about: further arguments of Minari, such as description.
+    """
+    names = ("observation_space", "action_space") if spaces else ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on metadata that local data sets lack
+        minari.create_dataset_from_buffers(
+            dataset_id,
+            [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(episodes)],
+            env=environment,
+            ref_min_score=reference_scores and reference_scores[0],
+            ref_max_score=reference_scores and reference_scores[1],
+            data_format="hdf5",
+            **dict(zip(names, spaces or (), strict=True)),
+            **about,
+        )
+
+
+@contextmanager
+def _data_sets_in(root: Path) -> Iterator[None]:
+    """Makes Minari, which has no argument for it, use another folder for data sets."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before
