@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 from dawm_jax.errors import UserError
 
@@ -40,15 +40,15 @@ def ignore_late_writes() -> None:
     """From now on, writes that end after a checkpoint has failed print no traceback.
 
     TensorStore reports each of them to an event loop that the failed save has closed, and prints
-    the loop's error as an uncaught exception.
+    the loop's error.
     """
-    usual = sys.excepthook
+    usual = sys.unraisablehook
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            usual(kind, error, trace)
+    def hook(error: Any) -> None:
+        if str(error.exc_value) != "Event loop is closed":
+            usual(error)
 
-    sys.excepthook = hook
+    sys.unraisablehook = hook
 
 
 def _reason(error: BaseException | None) -> str | None:
