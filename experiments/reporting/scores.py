@@ -107,7 +107,9 @@ def source_effects(learners: list[dict[str, Any]]) -> str | None:
         return None
     return (
         f"Difference of score to the recorded data alone, seed by seed ({_explained(count)}): "
-        f"{'; '.join(effects)}."
+        f"{'; '.join(effects)}. The seeds are the learner's and share one set of synthetic "
+        "transitions: how much another training of the source's models would differ, only runs "
+        "with another --config.seed show."
     )
 
 
