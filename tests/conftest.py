@@ -13,11 +13,15 @@ from experiments.simulation.recording import collect
 
 @pytest.hookimpl(wrapper=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Keeps each file on one worker, and all files that use the finished run on the same one."""
+    """Keeps each file on one worker, and all files that use the finished run on the same one.
+
+    These take longest and come first.
+    """
     sharing = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
     for item in items:
         group = "finished" if item.path in sharing else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path not in sharing)
     return (yield)
 
 
@@ -58,13 +62,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def run_on_eight_devices() -> Callable[[Path], subprocess.CompletedProcess[str]]:
+def run_on_eight_devices() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the tests of a file in a process with eight simulated devices."""
     fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     flags = f"--xla_force_host_platform_device_count=8 {fast}"
 
-    def run(path: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pytest", "-q", "-n0", str(path)]
+    def run(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "-q", "-n0", *options, str(path)]
         environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 

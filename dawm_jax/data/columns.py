@@ -20,7 +20,7 @@ class Columns:
     """E episodes with N steps in total, each with one more observation than steps."""
 
     observations: np.ndarray  # (N + E, observation_dim) float32, as recorded less the origin
-    origin: np.ndarray  # (observation_dim,) float64, see `_centred`
+    origin: np.ndarray  # (observation_dim,) float64, see `_centered`
     actions: np.ndarray  # (N, action_dim) float32, as recorded, not scaled
     rewards: np.ndarray  # (N,) float32
     lengths: np.ndarray  # (E,) int64; steps per episode
@@ -72,7 +72,7 @@ def check_columns(
             f"{place} continues after step {step}, which is terminated or truncated: "
             "split the episode there."
         )
-    observations, origin = _centred(columns.pop("observations"), resolution)
+    observations, origin = _centered(columns.pop("observations"), resolution)
     return Columns(
         observations=observations,
         origin=origin,
@@ -121,7 +121,7 @@ def _place(row: np.intp, first: np.ndarray, name: str) -> tuple[str, int]:
     return f"episode {number} of '{name}'", int(row - first[number])
 
 
-def _centred(observations: np.ndarray, resolution: float) -> tuple[np.ndarray, np.ndarray]:
+def _centered(observations: np.ndarray, resolution: float) -> tuple[np.ndarray, np.ndarray]:
     """Observations as float32 less an origin, so that no feature loses digits of its spread.
 
     The origin is 0 except for features far from 0 compared with their spread, where it is the mean;

@@ -12,7 +12,7 @@ import pytest
 from dawm_jax.learners import LEARNERS
 from experiments import pipeline
 
-pytestmark = pytest.mark.optimized
+pytestmark = [pytest.mark.optimized, pytest.mark.slow]
 
 
 def test_every_learner_runs_through_the_pipeline(finished, tmp_path):

@@ -238,6 +238,7 @@ def test_without_reference_scores_returns_are_reported(config, tmp_path, monkeyp
     assert (tmp_path / "learning_curves.png").exists()
 
 
+@pytest.mark.slow
 def test_held_out_episodes_too_short_for_a_window_cost_no_finished_work(
     config, tmp_path, monkeypatch, capsys
 ):

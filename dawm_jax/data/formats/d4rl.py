@@ -36,6 +36,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         f"step of {', '.join(NEEDED)}",
     )
     steps = len(arrays["observations"])
+    require(steps > 0, f"{path} has no steps")
     for name, array in arrays.items():
         require(
             len(array) == steps,

@@ -107,9 +107,17 @@ def cut_actions(file):
     file["actions"] = cut
 
 
+def no_steps(file):
+    for name in list(file):
+        empty = file[name][:0]
+        del file[name]
+        file[name] = empty
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (no_steps, "has no steps"),
         (no_rewards, "has no rewards: it is not in D4RL's layout"),
         (cut_actions, "has 4 rows of actions, but 6 of observations: it is cut or damaged"),
     ],

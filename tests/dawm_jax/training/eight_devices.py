@@ -93,7 +93,9 @@ def test_a_batch_that_the_devices_do_not_divide(dataset, operations):
     assert operations[1] < operations[0] / 4
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # a device's seeds in turn, or together
+@pytest.mark.parametrize(  # a device's seeds in turn, or together
+    "backend", ["cpu", pytest.param("gpu", marks=pytest.mark.slow)]
+)
 def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch, backend):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     transitions = to_transitions(dataset)
@@ -118,6 +120,7 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
         fit(learner, *first[:1], mix, first[1], seeds=True, mesh=device_mesh(8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(LEARNERS) - {"td3bc"}))
 def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name, compiled):
     learner = LEARNERS[name](steps=4, hidden=(16,), batch_size=64)

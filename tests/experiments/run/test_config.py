@@ -102,7 +102,7 @@ def test_settings_reach_the_parts():
         ({"dawm.sampling.temperature": NAN}, "Sampling.temperature is nan"),
         ({"dawm.sampling.guidance_scale": NAN}, "Sampling.guidance_scale is nan"),
         ({"dawm.target.value": NAN}, "ReturnTarget.value is nan.* or unset"),
-        ({"bc.learning_rate": NAN}, "BC.learning_rate is nan"),
+        ({"iql.learning_rate": NAN}, "IQL.learning_rate is nan"),
         ({"td3bc.hidden": (256, 0)}, "TD3BC.hidden is"),
         ({"dawm.inverse_dynamics.hidden": (-1,)}, "InverseDynamics.hidden is"),
         ({"iql.batch_size": 10**12}, "IQL.batch_size is 1000000000000"),
