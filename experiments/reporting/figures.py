@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 COLORS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-STYLES = ("-", "--", ":", "-.")
+STYLES = ("-o", "--s", ":^", "-.D")
 SHADES = {
     "synthetic": COLORS[0],
     "one_step_model": COLORS[1],
@@ -54,14 +54,14 @@ def draw(
 
 
 def learning_curves(results: dict[str, Any]) -> plt.Figure:
-    """The reported policy's mean over the updates: color for the learner, line for the source.
+    """The reported policy's mean over the updates: a color per learner, a line per source.
 
     Shaded is the 95 % interval over seeds, or the range of few seeds. Shown are normalized scores,
     or returns where the data set has no reference for them.
     """
     scored = results["dataset"]["score_mean"] is not None
     values = "scores" if scored else "returns"
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     learners = list(dict.fromkeys(entry["name"] for entry in results["learners"]))
     sources = list(dict.fromkeys(entry["source"] for entry in results["learners"]))
     for entry in results["learners"]:
@@ -72,14 +72,16 @@ def learning_curves(results: dict[str, Any]) -> plt.Figure:
         color = COLORS[learners.index(entry["name"]) % len(COLORS)]
         style = STYLES[sources.index(entry["source"]) % len(STYLES)]
         label = f"{entry['name']}, {entry['source']}"
-        axes.plot(updates, [np.mean(s) for s in scores], style, color=color, label=label)
+        axes.plot(updates, [np.mean(s) for s in scores], style, ms=4, color=color, label=label)
         axes.fill_between(updates, low, high, color=color, alpha=0.12, linewidth=0)
+        if len(updates) == 1:
+            axes.vlines(updates, low, high, color=color, alpha=0.5)
     data = results["dataset"]["score_mean" if scored else "return_mean"]
     axes.axhline(data, color="gray", linewidth=1, label="data, mean episode")
     axes.set_xlabel("updates")
     axes.set_ylabel("normalized score" if scored else "return")
     axes.set_title(f"{results['dataset']['id']}, {results['config']['seeds']} seeds")
-    axes.legend()
+    figure.legend(loc="outside right upper")
     return figure
 
 
