@@ -182,6 +182,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypa
     assert steps == list(range(2, 21, 2))
 
 
+@pytest.mark.slow
 def test_learners_on_a_pool_that_stays_on_disk_end_with_the_same_bits(
     finished, tmp_path, monkeypatch
 ):
@@ -267,6 +268,7 @@ def test_several_data_sets_are_one(recorded, config, tmp_path):
     assert np.isfinite(results["learners"][0]["policies"]["averaged"]["mean"])
 
 
+@pytest.mark.slow
 def test_what_a_disk_refuses_is_a_message_and_what_is_finished_stays(
     finished, tmp_path, monkeypatch
 ):

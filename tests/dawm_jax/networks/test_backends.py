@@ -66,6 +66,7 @@ def assert_same(tree, expected, tolerance):
     assert np.mean(nonzero) > 0.8
 
 
+@pytest.mark.slow
 def test_cpu_and_xla_forms_of_a_narrow_network_are_the_same_function(traced_for, narrow_up_to):
     params = random_parameters(NARROW)
     traced_for(False)
