@@ -5,14 +5,11 @@
 writes local/hopper/medium-replay-v0. The same seed gives the same data on any number of cores.
 """
 
-import sys
-
 from absl import app, flags
 
-from dawm_jax.errors import UserError
 from experiments.simulation.behaviors import QUALITIES, ROBOTS
 from experiments.simulation.recording import collect
-from experiments.system import signals
+from experiments.system.messages import ends_with_a_message
 
 ENV = flags.DEFINE_enum("env", None, sorted(ROBOTS), "Gymnasium environment.", required=True)
 QUALITY = flags.DEFINE_enum("quality", "medium-replay", sorted(QUALITIES), "Which policies act.")
@@ -24,16 +21,8 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a data set of the sam
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    with signals.handled():
-        try:
-            name = collect(ENV.value, QUALITY.value, STEPS.value, SEED.value, OVERWRITE.value)
-        except UserError as error:
-            raise SystemExit(f"error: {error}") from None
-        except signals.Interrupted as stop:
-            print(
-                "stopped: nothing is recorded; run the same command to start again", file=sys.stderr
-            )
-            raise SystemExit(stop.status) from None
+    with ends_with_a_message("stopped: nothing is recorded; run the same command to start again"):
+        name = collect(ENV.value, QUALITY.value, STEPS.value, SEED.value, OVERWRITE.value)
     print(f"recorded {name}: {STEPS.value} steps")
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from dawm_jax.errors import UserError
 from experiments.simulation.d4rl import import_file
-from experiments.system import signals
+from experiments.system.messages import ends_with_a_message
 
 ID = flags.DEFINE_string("id", None, "Id of the new data set.", required=True)
 ENV = flags.DEFINE_string("env", None, "Environment to evaluate in; by the id unless given.")
@@ -22,20 +21,14 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a data set of the sam
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("name one file, such as hopper_medium-v2.hdf5")
-    with signals.handled():
-        try:
-            summary = import_file(
-                Path(argv[1]).expanduser(),
-                ID.value,
-                environment=ENV.value,
-                max_steps=MAX_STEPS.value,
-                overwrite=OVERWRITE.value,
-            )
-        except UserError as error:
-            raise SystemExit(f"error: {error}") from None
-        except signals.Interrupted as stop:
-            print("stopped: nothing is written; run the same command to start again")
-            raise SystemExit(stop.status) from None
+    with ends_with_a_message("stopped: nothing is written; run the same command to start again"):
+        summary = import_file(
+            Path(argv[1]).expanduser(),
+            ID.value,
+            environment=ENV.value,
+            max_steps=MAX_STEPS.value,
+            overwrite=OVERWRITE.value,
+        )
     print(summary)
 
 

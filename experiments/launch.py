@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -60,13 +61,12 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
     filename = config_flags.get_config_filename(flags.FLAGS["config"])
     name = Path(filename.split(":")[0]).stem  # a colon separates the config's argument
     workdir = WORKDIR.value or f"runs/{name}/{CONFIG.value.dataset.replace('/', '-')}"
+    if not DEBUG.value:
+        ignore_late_writes()
     with signals.handled():
         # Here, because processes that record data import this module and need none of it.
         from dawm_jax.errors import UserError
-        from experiments.system.disk_errors import ignore_late_writes
 
-        if not DEBUG.value:
-            ignore_late_writes()
         try:
             _walk_together(walk, local_folder(workdir))
         except UserError as error:
@@ -77,6 +77,21 @@ def launch(walk: Callable[[ConfigDict, Path], object]) -> None:
             saved = stop.saved or "finished stages"
             print(f"stopped: {saved} saved in {workdir}; {signals.RESUME}", file=sys.stderr)
             raise SystemExit(stop.status) from None
+
+
+def ignore_late_writes() -> None:
+    """From now on, writes that end after a checkpoint has failed print no traceback.
+
+    TensorStore reports each of them to an event loop that the failed save has closed, and prints
+    the loop's error, even while the interpreter shuts down.
+    """
+    usual = sys.unraisablehook
+
+    def hook(error: Any) -> None:
+        if str(error.exc_value) != "Event loop is closed":
+            usual(error)
+
+    sys.unraisablehook = hook
 
 
 def local_folder(path: str) -> Path:

@@ -26,6 +26,12 @@ class Columns:
     lengths: np.ndarray  # (E,) int64; steps per episode
     terminated: np.ndarray  # (E,) bool; False where the episode was truncated
 
+    @property
+    def returns(self) -> np.ndarray:
+        """(E,) float64, the undiscounted return of each of at least one episode."""
+        first = np.cumsum(self.lengths) - self.lengths
+        return np.add.reduceat(self.rewards, first, dtype=np.float64)
+
 
 def check_columns(
     name: str,
@@ -151,24 +157,21 @@ def join(parts: Sequence[Columns]) -> Columns:
     return Columns(observations=np.concatenate(moved), origin=origin, **joined)
 
 
-def choose(columns: Columns, episodes: str, share: float, seed: int = 0) -> Columns:
+def choose(columns: Columns, episodes: str, share: float) -> Columns:
     """A share of the episodes, at least one, in their order.
 
     Args:
-        episodes: which: the 'first', 'random' ones, or those of the 'best' returns.
+        episodes: the 'first', 'random' ones (the same every time), or those of the 'best' returns.
         share: of the number of episodes.
-        seed: of the random choice.
     """
     count = len(columns.lengths)
     if count == 0 or share == 1.0:
         return columns
     order = np.arange(count)
     if episodes == "random":
-        order = np.random.default_rng(seed).permutation(count)
+        order = np.random.default_rng(0).permutation(count)
     elif episodes == "best":
-        first = np.cumsum(columns.lengths) - columns.lengths
-        returns = np.add.reduceat(columns.rewards, first, dtype=np.float64)
-        order = np.argsort(-returns, kind="stable")
+        order = np.argsort(-columns.returns, kind="stable")
     kept = np.zeros(count, bool)
     kept[order[: max(1, round(share * count))]] = True
     steps, rows = (np.repeat(kept, columns.lengths + more) for more in (0, 1))

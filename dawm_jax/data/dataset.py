@@ -57,12 +57,11 @@ def pack(
         "steps_left": (np.repeat(last, lengths + 1) - row).astype(np.int32),
         "terminated": np.repeat(columns.terminated, lengths + 1),
     }
-    first = np.cumsum(lengths) - lengths
     return Dataset(
         id=dataset_id,
         episodes=Episodes(**{name: jnp.asarray(value) for name, value in arrays.items()}),
         lengths=lengths,
-        returns=np.add.reduceat(columns.rewards, first, dtype=np.float64),
+        returns=columns.returns,
         terminated=columns.terminated,
         action_low=low,
         action_high=high,

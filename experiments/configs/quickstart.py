@@ -1,10 +1,10 @@
-"""The whole of DAWM in a few minutes on two CPU cores: level with recorded data, and no more.
+"""The whole of DAWM in a few minutes on two CPU cores.
 
     python -m experiments.main --config=experiments/configs/quickstart.py
 
 Records 80,000 steps of one stochastic policy on Hopper on the first run. On such data there is
-little to gain and something to lose: the run shows that TD3+BC is as good with synthetic
-transitions as without, within the interval that it prints.
+little to gain and something to lose: the run shows whether TD3+BC stays within a few points of
+what it learns without synthetic transitions.
 """
 
 from ml_collections import ConfigDict

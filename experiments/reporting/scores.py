@@ -108,8 +108,8 @@ def source_effects(learners: list[dict[str, Any]]) -> str | None:
     return (
         f"Difference of score to the recorded data alone, seed by seed ({_explained(count)}): "
         f"{'; '.join(effects)}. The seeds are the learner's and share one set of synthetic "
-        "transitions: how much another training of the source's models would differ, only runs "
-        "with another --config.seed show."
+        "transitions; only runs with another --config.seed show how much depends on the training "
+        "of the source's models."
     )
 
 

@@ -60,7 +60,7 @@ def import_file(
         episodes = list(d4rl.episodes(arrays, max_steps or (spec and spec.max_episode_steps)))
         shapes = [arrays[name].shape[1:] for name in ("observations", "actions")]
         columns = check_columns(str(path), episodes, *shapes)
-        scores = [range_ for start, range_ in D4RL_TASKS.items() if task.startswith(start)]
+        scores = [pair for start, pair in D4RL_TASKS.items() if task.startswith(start)]
         write(
             dataset_id,
             episodes,
@@ -113,8 +113,8 @@ def fetch_missing(dataset_id: str, download: bool, mirror: str, revision: str) -
     """
     for part in dataset_id.split("+"):
         match part.split("/"):
-            case ["d4rl", robot, name] if not folder_of(part).exists():
-                quality, version = name.rsplit("-v", 1) if "-v" in name else (name, "2")
+            case ["d4rl", robot, name] if "-v" in name and not folder_of(part).exists():
+                quality, version = name.rsplit("-v", 1)
                 file = f"{robot}_{quality.replace('-', '_')}-v{version}.hdf5"
                 url = f"{mirror.rstrip('/')}/{revision}/{file}"
                 require(

@@ -55,13 +55,14 @@ class Evaluator:
             with self._named(index, "reset"):
                 observation, _ = self.environments[index].reset(seed=seed)
                 first.append(observation.reshape(-1))
-        observations = self.dataset.shift_observation(np.stack(first))
+        observations = np.stack(first).astype(np.float64)
         returns = np.zeros(len(observations))
         running = list(range(len(observations)))
         for step in range(1, (steps or self.limit) + 1):
             if not running:
                 break
-            actions = policy(observations.reshape(*self.shape, -1)).reshape(len(returns), -1)
+            seen = self.dataset.shift_observation(observations)
+            actions = policy(seen.reshape(*self.shape, -1)).reshape(len(returns), -1)
             actions = self.dataset.unscale_action(np.clip(actions, -1.0, 1.0))
             still = []
             for index in running:
@@ -69,7 +70,7 @@ class Evaluator:
                 with self._named(index, f"step {step}"):
                     action = actions[index].reshape(environment.action_space.shape)
                     observation, reward, terminated, truncated, _ = environment.step(action)
-                    observations[index] = self.dataset.shift_observation(observation.reshape(-1))
+                    observations[index] = observation.reshape(-1)
                     returns[index] += reward
                     if not np.isfinite(returns[index]):
                         raise ValueError(f"the reward is {reward}")
@@ -143,9 +144,11 @@ def _check_spaces(name: str, dataset: Dataset, environment: Any) -> None:
             f"{what} in {name} have {found} numbers, those of '{dataset.id}' {len(of_data)}: "
             f"{advice}",
         )
-    space = dataset.action_space
-    for end in ("low", "high") if space is not None else ():
-        data, there = (getattr(s, end).reshape(-1) for s in (space, environment.action_space))
+    if dataset.action_space is None:
+        return
+    spaces = (dataset.action_space, environment.action_space)
+    for end in ("low", "high"):
+        data, there = (getattr(space, end).reshape(-1) for space in spaces)
         known = np.isfinite(data)
         require(
             np.allclose(data[known], there[known], rtol=1e-4, atol=1e-6),

@@ -78,7 +78,8 @@ def write(
         reference_scores: returns that score 0 and 100.
         about: further arguments of Minari, such as description.
     """
-    names = ("observation_space", "action_space") if spaces else ()
+    if spaces:
+        about |= {"observation_space": spaces[0], "action_space": spaces[1]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on metadata that local data sets lack
         minari.create_dataset_from_buffers(
@@ -88,7 +89,6 @@ def write(
             ref_min_score=reference_scores and reference_scores[0],
             ref_max_score=reference_scores and reference_scores[1],
             data_format="hdf5",
-            **dict(zip(names, spaces or (), strict=True)),
             **about,
         )
 

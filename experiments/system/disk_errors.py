@@ -2,11 +2,9 @@
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dawm_jax.errors import UserError
 
@@ -34,21 +32,6 @@ def disk_errors_explained(folder: Path) -> Iterator[None]:
             f"{reason} ({_first_line(error)}). Finished results in {folder} are kept. Fix this, "
             "then run the same command to resume."
         ) from error
-
-
-def ignore_late_writes() -> None:
-    """From now on, writes that end after a checkpoint has failed print no traceback.
-
-    TensorStore reports each of them to an event loop that the failed save has closed, and prints
-    the loop's error.
-    """
-    usual = sys.unraisablehook
-
-    def hook(error: Any) -> None:
-        if str(error.exc_value) != "Event loop is closed":
-            usual(error)
-
-    sys.unraisablehook = hook
 
 
 def _reason(error: BaseException | None) -> str | None:

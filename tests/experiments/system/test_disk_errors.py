@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from dawm_jax.errors import UserError
-from experiments.system.disk_errors import disk_errors_explained, ignore_late_writes
+from experiments.launch import ignore_late_writes
+from experiments.system.disk_errors import disk_errors_explained
 
 TENSORSTORE = ValueError(
     'RESOURCE_EXHAUSTED: Error writing "a/0" in OCDBT database: Failed to write 328941 bytes to '
