@@ -37,20 +37,28 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ[name.upper()] = str(value)  # for the programs that tests start
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_to_compile(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compiles programs without most optimizations, in a quarter of the time.
+def optimize(yes: bool) -> None:
+    """Whether programs are optimized: without, they compile in a quarter of the time."""
+    jax.config.update("jax_disable_most_optimizations", not yes)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not yes))
+    jax.clear_caches()
 
-    Not in modules marked `optimized`, whose results must agree bit by bit as users' programs do.
-    """
-    quick = request.node.get_closest_marker("optimized") is None
-    with pytest.MonkeyPatch.context() as patch:
-        if quick:
-            patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # for the programs that tests start
-        jax.config.update("jax_disable_most_optimizations", quick)
-        if not quick:
-            jax.clear_caches()
-        yield
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_to_compile() -> None:
+    """Of the session, as fixtures of the session are made before those of a module."""
+    optimize(False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimized(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiles as users' programs in modules marked `optimized`."""
+    marked = request.node.get_closest_marker("optimized") is not None
+    if marked:
+        optimize(True)
+    yield
+    if marked:
+        optimize(False)
 
 
 @pytest.fixture(scope="session")
