@@ -28,8 +28,8 @@ any_ends = st.one_of(
     st.sampled_from(list(ENDS.values())),
     st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=8),
 )
-many = settings(derandomize=True, deadline=None, max_examples=100)
-few = settings(derandomize=True, deadline=None, max_examples=15, phases=[Phase.generate])
+many = settings(derandomize=True, deadline=None, max_examples=60)
+few = settings(derandomize=True, deadline=None, max_examples=10, phases=[Phase.generate])
 
 
 def finite(tree) -> bool:

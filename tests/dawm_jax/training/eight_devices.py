@@ -10,7 +10,7 @@ from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.streaming import StoredTransitions, TransitionStream
 from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.errors import UserError
-from dawm_jax.learners import LEARNERS, TD3BC, DataStatistics
+from dawm_jax.learners import BC, LEARNERS, DataStatistics
 from dawm_jax.models.inverse_dynamics import InverseDynamics
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.sources import DAWM, generate
@@ -96,11 +96,11 @@ def test_a_batch_that_the_devices_do_not_divide(dataset, operations):
 @pytest.mark.parametrize(  # a device's seeds in turn, or together
     "backend", ["cpu", pytest.param("gpu", marks=pytest.mark.slow)]
 )
-def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch, backend):
+def test_a_learner_of_eight_four_and_three_seeds(dataset, operations, monkeypatch, backend):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     transitions = to_transitions(dataset)
     mix = TransitionSet(transitions, transitions.replace(reward=transitions.reward + 1.0))
-    learner = TD3BC(steps=2, hidden=(32,), batch_size=256)
+    learner = BC(steps=2, hidden=(32,), batch_size=256)
     keys = jax.random.split(KEY, 8)
     state = initial(learner, dataset, keys)
     operations.clear()
@@ -121,7 +121,7 @@ def test_learners_of_eight_four_and_three_seeds(dataset, operations, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(LEARNERS) - {"td3bc"}))
+@pytest.mark.parametrize("name", sorted(set(LEARNERS) - {"bc"}))
 def test_other_learners_of_four_seeds_with_two_devices_each(dataset, name, compiled):
     learner = LEARNERS[name](steps=4, hidden=(16,), batch_size=64)
     keys = jax.random.split(KEY, 4)
@@ -159,7 +159,7 @@ def test_learners_on_transitions_in_a_file(dataset, tmp_path):
     np.savez(tmp_path / "transitions.npz", **vars(recorded))
     columns = npz_columns.memory_map(tmp_path / "transitions.npz")
     stored = StoredTransitions(columns, lambda _, field: field, memory=2**14)
-    learner = TD3BC(steps=4, hidden=(8,), batch_size=16)
+    learner = BC(steps=4, hidden=(8,), batch_size=16)
     keys = jax.random.split(KEY, 4)
     state = initial(learner, dataset, keys)
     mesh = device_mesh(4)
