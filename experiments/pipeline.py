@@ -16,7 +16,7 @@ from dawm_jax.errors import require
 from experiments.reporting import results
 from experiments.run.config import build
 from experiments.run.context import Run
-from experiments.simulation.d4rl import fetch_missing
+from experiments.simulation.d4rl_mirror import fetch_missing
 from experiments.simulation.evaluator import Evaluator, make_evaluator
 from experiments.simulation.recording import collect_missing
 from experiments.stages.learn import train_learner

@@ -38,27 +38,36 @@ def new_data_set(dataset_id: str, overwrite: bool) -> Iterator[None]:
             f"'{dataset_id}' is no id of a data set: it must be a name and a version, such as "
             "robots/arm-v0"
         ) from None
-    if path.exists() and not overwrite:
-        raise UserError(f"'{dataset_id}' already exists; replace it with --overwrite")
     check_writable(path)
     root = get_dataset_path()
     # Beside the data sets, so that a rename moves it into place.
     partial = root / f".writing-{dataset_id.replace('/', '-')}"
+    replaced = partial / "replaced"
     with (
         disk_errors_explained(root),
         locked(root / f"{partial.name}.lock", f"the writing of '{dataset_id}'"),
     ):
-        shutil.rmtree(partial, ignore_errors=True)  # from a killed process
+        _put_back(replaced, path)  # of a killed process
+        shutil.rmtree(partial, ignore_errors=True)
+        if path.exists() and not overwrite:
+            raise UserError(f"'{dataset_id}' already exists; replace it with --overwrite")
         try:
             with _data_sets_in(partial):
                 written = get_dataset_path(dataset_id)
                 yield
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
-                path.rename(partial / "replaced")
+                path.rename(replaced)
             written.rename(path)
         finally:
+            _put_back(replaced, path)
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_back(replaced: Path, path: Path) -> None:
+    """Moves a data set back that was moved aside for one that did not take its place."""
+    if replaced.exists() and not path.exists():
+        replaced.rename(path)
 
 
 def write(

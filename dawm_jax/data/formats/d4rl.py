@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from dawm_jax.data.columns import Fields
+from dawm_jax.data.formats.steps import cut, jumps
 from dawm_jax.errors import DatasetError, require
 
 NEEDED = ("observations", "actions", "rewards", "terminals")
@@ -52,10 +53,7 @@ def episodes(arrays: Mapping[str, np.ndarray], max_steps: int | None = None) -> 
     """The episodes of D4RL's arrays, in order.
 
     An episode ends where `terminals` or `timeouts` say so, where the next observation is not the
-    following row, and, without `timeouts`, after `max_steps` steps. What ends without a terminal is
-    truncated. Without `next_observations` the last observation of an episode is unknown: after a
-    terminal it is a copy of the one before, which nothing depends on; otherwise the last step is
-    dropped.
+    following row, and, without `timeouts`, after `max_steps` steps.
 
     Args:
         arrays: see `read`.
@@ -65,7 +63,7 @@ def episodes(arrays: Mapping[str, np.ndarray], max_steps: int | None = None) -> 
         UserError: nothing says where episodes end.
     """
     terminal = np.asarray(arrays["terminals"], bool)
-    ends = terminal | _boundaries(arrays)
+    ends = terminal | jumps(arrays)
     if "timeouts" in arrays:
         ends |= np.asarray(arrays["timeouts"], bool)
     else:
@@ -75,21 +73,7 @@ def episodes(arrays: Mapping[str, np.ndarray], max_steps: int | None = None) -> 
         )
         assert max_steps
         ends = _with_limit(ends, max_steps)
-    ends[-1] = True
-    start = 0
-    for stop in np.flatnonzero(ends) + 1:
-        if episode := _episode(arrays, start, int(stop), bool(terminal[stop - 1])):
-            yield episode
-        start = int(stop)
-
-
-def _boundaries(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Whether each row's next observation differs from the following row."""
-    found = np.zeros(len(arrays["observations"]), bool)
-    if "next_observations" in arrays:
-        following, recorded = arrays["observations"][1:], arrays["next_observations"][:-1]
-        found[:-1] = ~np.isclose(following, recorded, rtol=1e-4, atol=1e-6).all(axis=1)
-    return found
+    return cut(arrays, ends, terminal)
 
 
 def _with_limit(ends: np.ndarray, max_steps: int) -> np.ndarray:
@@ -97,27 +81,3 @@ def _with_limit(ends: np.ndarray, max_steps: int) -> np.ndarray:
     starts = np.concatenate([[0], np.flatnonzero(ends) + 1])
     first = starts[np.searchsorted(starts, np.arange(len(ends)), side="right") - 1]
     return ends | ((np.arange(len(ends)) - first + 1) % max_steps == 0)
-
-
-def _episode(
-    arrays: Mapping[str, np.ndarray], start: int, stop: int, terminated: bool
-) -> Fields | None:
-    """The steps `start` .. `stop` as an episode; None if none of them is left."""
-    observations = arrays["observations"][start:stop]
-    if "next_observations" in arrays:
-        observations = np.concatenate([observations, arrays["next_observations"][stop - 1 : stop]])
-    elif terminated:
-        observations = np.concatenate([observations, observations[-1:]])
-    else:
-        stop -= 1
-    steps = stop - start
-    if steps == 0:
-        return None
-    last = np.arange(steps) == steps - 1
-    return {
-        "observations": observations,
-        "actions": arrays["actions"][start:stop],
-        "rewards": arrays["rewards"][start:stop],
-        "terminations": last & terminated,
-        "truncations": last & (not terminated),
-    }

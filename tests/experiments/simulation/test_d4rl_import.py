@@ -11,8 +11,10 @@ import pytest
 from dawm_jax.data.formats.minari import load
 from dawm_jax.data.formats.minari_files import open_data_set, read_episodes
 from dawm_jax.errors import UserError
-from experiments.simulation import d4rl
-from experiments.simulation.d4rl import fetch_missing, import_file
+from experiments.simulation import d4rl_mirror
+from experiments.simulation.d4rl_mirror import fetch_missing
+from experiments.simulation.import_options import Options
+from experiments.simulation.importing import import_data
 
 
 @pytest.fixture
@@ -56,10 +58,13 @@ def check_same(dataset_id, original):
 
 def test_reading_back_gives_the_same_transitions(root, original, tmp_path):
     write_d4rl(tmp_path / "file.hdf5", original)
-    summary = import_file(tmp_path / "file.hdf5", "d4rl/hopper/medium-replay-v2")
-    assert f"{len(original)} episodes" in summary
-    assert "1600 steps (0 dropped" in summary
-    assert "Hopper-v4" in summary
+    summary = import_data([tmp_path / "file.hdf5"], "d4rl/hopper/medium-replay-v2")
+    lines = summary.splitlines()
+    assert (
+        f"episodes: {len(original)}, {sum(e['terminations'].any() for e in original)} to" in summary
+    )
+    assert {"steps: 1,600", "evaluated in: Hopper-v4"} <= set(lines)
+    assert "dropped: 0 steps, whose next observation is unknown" in lines
     check_same("d4rl/hopper/medium-replay-v2", original)
     dataset = load("d4rl/hopper/medium-replay-v2")
     assert dataset.evaluation_environment.id == "Hopper-v4"
@@ -73,8 +78,9 @@ def test_reading_back_gives_the_same_transitions(root, original, tmp_path):
 def test_steps_without_a_next_observation_are_counted(root, original, tmp_path):
     write_d4rl(tmp_path / "file.hdf5", original, last_known=False)
     truncated = sum(bool(episode["truncations"][-1]) for episode in original)
-    summary = import_file(tmp_path / "file.hdf5", "d4rl/hopper/medium-replay-v2")
-    assert f"{1600 - truncated} steps ({truncated} dropped" in summary
+    summary = import_data([tmp_path / "file.hdf5"], "d4rl/hopper/medium-replay-v2")
+    assert f"steps: {1600 - truncated:,}" in summary
+    assert f"dropped: {truncated} steps" in summary
 
 
 @pytest.fixture
@@ -102,7 +108,7 @@ def test_a_missing_data_set_is_downloaded_once(root, original, mirror, monkeypat
     fetch_missing(f"{name}+local/hopper/medium-v0", True, mirror, "abc")
     assert f"downloading {mirror}/abc/hopper_medium_replay-v2.hdf5" in capsys.readouterr().out
     check_same(name, original)
-    monkeypatch.setattr(d4rl, "_download", None)
+    monkeypatch.setattr(d4rl_mirror, "_download", None)
     fetch_missing(name, True, mirror, "abc")
 
 
@@ -132,22 +138,25 @@ def test_a_download_that_breaks_off_is_noticed(root, mirror, monkeypatch):
         def read(self, most):
             return self.left.pop(0)
 
-    monkeypatch.setattr(d4rl.urllib.request, "urlopen", lambda *args, **settings: Cut())
+    monkeypatch.setattr(d4rl_mirror.urllib.request, "urlopen", lambda *args, **settings: Cut())
     with pytest.raises(UserError, match="broke off after 4 of 1000 bytes: run the same command"):
         fetch_missing("d4rl/hopper/medium-v2", True, mirror, "abc")
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("environment", "message"),
     [
-        ({"environment": "Walker2d-v4"}, r"in Walker2d-v4 have shapes \[\(17,\), \(6,\)\]"),
-        ({"environment": "NoSuchRobot-v0"}, "NoSuchRobot-v0 cannot be made"),
+        ("Walker2d-v4", r"in Walker2d-v4 have shapes \(\(17,\), \(6,\)\)"),
+        ("NoSuchRobot-v0", "NoSuchRobot-v0 cannot be made"),
     ],
 )
-def test_an_environment_that_does_not_fit_is_refused(root, original, tmp_path, settings, message):
-    write_d4rl(tmp_path / "file.hdf5", original)
+def test_an_environment_that_does_not_fit_is_refused(
+    root, original, tmp_path, environment, message
+):
+    path = tmp_path / "file.hdf5"
+    write_d4rl(path, original)
     with pytest.raises(UserError, match=message):
-        import_file(tmp_path / "file.hdf5", "d4rl/hopper/medium-v2", **settings)
+        import_data([path], "d4rl/hopper/medium-v2", options=Options(environment=environment))
     assert not list(root.rglob("*.hdf5"))
 
 
@@ -155,11 +164,11 @@ def test_a_bad_number_is_refused_before_anything_is_written(root, original, tmp_
     original[3]["rewards"][1] = np.nan
     write_d4rl(tmp_path / "file.hdf5", original)
     with pytest.raises(UserError, match=r"episode 3 of .* non-finite value in rewards at step 1"):
-        import_file(tmp_path / "file.hdf5", "d4rl/hopper/medium-v2")
+        import_data([tmp_path / "file.hdf5"], "d4rl/hopper/medium-v2")
     assert not list(root.rglob("*.hdf5"))
 
 
 @pytest.mark.parametrize("name", ["hopper", "two words-v0", ""])
 def test_what_is_no_id_is_refused(root, tmp_path, name):
     with pytest.raises(UserError, match="id of a data set"):
-        import_file(tmp_path / "file.hdf5", name)
+        import_data([tmp_path / "file.hdf5"], name)
