@@ -189,7 +189,7 @@ def test_commands_and_flags_are_found():
     names = (
         "main",
         "collect",
-        "import_d4rl",
+        "import_data",
         "attribution",
         "ablation",
         "benchmark",
