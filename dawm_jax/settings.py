@@ -79,6 +79,7 @@ Rows = Annotated[str, OneOf(("all", "recorded"))]  # of a batch, for which a los
 CloningRows = Annotated[str, OneOf(("all", "recorded", "better"))]  # see learners/td3.py
 POLICIES = ("averaged", "last")  # of a learner, see learners/protocol.py
 PolicyName = Annotated[str, OneOf(POLICIES)]
+Goals = Annotated[str, OneOf(("desired", "both"))]  # see data/goals.py
 EpisodeChoice = Annotated[str, OneOf(("first", "random", "best"))]  # see data/columns.py
 ActionBounds = Annotated[str, OneOf(("clip", "refuse", "data"))]  # see formats/minari.py
 

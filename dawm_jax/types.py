@@ -3,7 +3,7 @@
 Sizes: B batch, T window length, E episodes, S rows (an episode of n steps has n + 1 rows, one per
 observation), N transitions. Observations and rewards are in the data set's units, observations
 less the data set's origin, which is 0 unless float32 needs it; actions are scaled to [-1, 1] from
-the bounds of the action space; floats are float32.
+the bounds of the action space; floats are float32. Rewards include a shift, if one is set.
 """
 
 from dataclasses import dataclass
@@ -51,11 +51,20 @@ class Dataset:
     reference_scores: tuple[float, float] | None  # returns that score 0 and 100
     evaluation_environment: Any | None = None  # where policies are scored
     action_space: Any | None = None  # gymnasium Box that the actions are clipped to
+    observation_layout: Any = None  # of data/spaces.py: the environment's value as a vector
+    action_layout: Any = None
+    reward_shift: float = 0.0  # in the rewards and returns, not in the environment's
+    reference_note: str | None = None  # where the reference scores are from, or why there are none
 
     @property
     def transitions(self) -> int:
         """The number of recorded steps."""
         return int(self.lengths.sum())
+
+    @property
+    def recorded_returns(self) -> np.ndarray:
+        """(E,) the returns without the reward shift, which scores are of."""
+        return self.returns - self.reward_shift * self.lengths
 
     @property
     def action_dim(self) -> int:
@@ -88,6 +97,8 @@ class Dataset:
                 return self.unscale_action(values)
             case "observation" | "next_observation":
                 return self.unshift_observation(values)
+            case "reward" if self.reward_shift:
+                return values - np.float32(self.reward_shift)
         return values
 
     def from_units(self, field: str, values: np.ndarray) -> np.ndarray:
@@ -97,6 +108,8 @@ class Dataset:
                 return self.scale_action(values).astype(np.float32)
             case "observation" | "next_observation":
                 return self.shift_observation(values)
+            case "reward" if self.reward_shift:
+                return values + np.float32(self.reward_shift)
         return values
 
 

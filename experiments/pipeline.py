@@ -94,6 +94,8 @@ def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
                 discount=config.discount,
                 return_scale=config.return_scale,
                 action_bounds=config.action_bounds,
+                goals=config.goals,
+                reward_shift=config.reward_shift,
                 episodes=config.episodes,
                 share=config.episode_share,
                 download=config.download,
@@ -101,7 +103,7 @@ def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
         )
     print(
         f"data: {dataset.id}, {dataset.transitions} transitions in {len(dataset.lengths)} "
-        f"episodes, mean return {dataset.returns.mean():.1f}, "
+        f"episodes, mean return {dataset.recorded_returns.mean():.1f}, "
         f"return scale {dataset.return_scale:g}",
         flush=True,
     )

@@ -157,6 +157,13 @@ def join(parts: Sequence[Columns]) -> Columns:
     return Columns(observations=np.concatenate(moved), origin=origin, **joined)
 
 
+def shift_rewards(columns: Columns, shift: float) -> Columns:
+    """Adds `shift` to every reward."""
+    if shift == 0.0:
+        return columns
+    return replace(columns, rewards=(columns.rewards + np.float64(shift)).astype(np.float32))
+
+
 def choose(columns: Columns, episodes: str, share: float) -> Columns:
     """A share of the episodes, at least one, in their order.
 

@@ -1,9 +1,12 @@
-"""Published constants of robots, by the prefix of their environment ids.
+"""Published and measured constants of robots, by the prefix of their environment ids.
 
-Reference returns: D4RL (Fu et al. 2020), returns of a random and of an expert policy. Those of
-`D4RL_TASKS` are of D4RL's own environments.
-Return scales: DWM (Ding et al. 2024).
+Reference returns score 0 and 100. Those of D4RL (Fu et al. 2020) are of a random and of an expert
+policy in D4RL's own environments. Those of Gymnasium's v5 environments are of uniform random
+actions (`experiments.random_returns`) and of the expert policies that recorded Minari's mujoco data
+sets. Return scales: DWM (Ding et al. 2024).
 """
+
+from typing import NamedTuple
 
 REFERENCE_SCORES = {
     "ant": (-325.6, 3879.7),
@@ -22,6 +25,33 @@ D4RL_TASKS = {  # by the start of the task's name
     "hammer": (-274.856578, 12794.134825),
     "door": (-56.512833, 2880.569309),
     "relocate": (-6.425911, 4233.877798),
+}
+RANDOM_RETURNS = {  # experiments/results/random-returns.json: 200 episodes each
+    "ant": -55.38,
+    "halfcheetah": -278.17,
+    "hopper": 17.5,
+    "humanoid": 112.68,
+    "inverteddoublependulum": 48.58,
+    "invertedpendulum": 5.5,
+    "pusher": -148.68,
+    "reacher": -42.94,
+    "swimmer": 2.61,
+    "walker2d": 1.69,
+}
+
+
+class Published(NamedTuple):
+    """A return and where it is published."""
+
+    value: float
+    source: str
+
+
+CARD = "https://huggingface.co/farama-minari/"
+EXPERT_RETURNS = {  # means of 1,000 deterministic episodes, from the policies' model cards
+    "halfcheetah": Published(17641.80, f"{CARD}HalfCheetah-v5-TQC-expert"),
+    "hopper": Published(4098.17, f"{CARD}Hopper-v5-SAC-expert"),
+    "walker2d": Published(6956.61, f"{CARD}Walker2d-v5-SAC-expert"),
 }
 RETURN_SCALES = {"halfcheetah": 1200.0, "hopper": 400.0, "walker2d": 550.0}
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dawm_jax.data.references import REFERENCE_SCORES, robot_of
+from dawm_jax.data.spaces import Layout
 from dawm_jax.evaluation.scores import interquartile_mean, mean_interval, normalized_score
 from dawm_jax.types import Dataset
 from experiments.reporting.scores import scores
@@ -40,18 +41,27 @@ def write(
 
 def _dataset(dataset: Dataset) -> dict[str, Any]:
     reference, environment = dataset.reference_scores, dataset.evaluation_environment
-    scores = normalized_score(dataset.returns, reference) if reference else None
+    returns = dataset.recorded_returns
+    scores = normalized_score(returns, reference) if reference else None
     return {
         "id": dataset.id,
         "episodes": len(dataset.lengths),
         "transitions": dataset.transitions,
         "environment": environment.id if environment else None,
-        "return_mean": float(dataset.returns.mean()),
-        "return_best": float(dataset.returns.max()),
+        "observation": parts(dataset.observation_layout),
+        "action": parts(dataset.action_layout),
+        "return_mean": float(returns.mean()),
+        "return_best": float(returns.max()),
         "reference_scores": reference,
+        "reference_note": dataset.reference_note,
         "score_mean": None if scores is None else float(scores.mean()),
         "score_best": None if scores is None else float(scores.max()),
     }
+
+
+def parts(layout: Layout) -> list[dict[str, Any]]:
+    """The parts of a vector in order: the name of each in a nested space, and its size."""
+    return [{"name": name, "size": size} for name, size in layout.sizes.items()]
 
 
 def _random_score(dataset: Dataset, evaluator: Evaluator | None) -> float | None:
@@ -116,13 +126,15 @@ def _scores(dataset: Dataset, returns: list[list[float]]) -> list[float]:
 
 def score_note(dataset: dict[str, Any]) -> str | None:
     """A note on what the normalized scores can be compared with."""
-    environment = dataset["environment"]
+    environment, note = dataset["environment"], dataset.get("reference_note")
     if environment is None or dataset["reference_scores"] is None:
-        return None
+        return note
     about = f"Scores from 0 to 100 by the data set's reference returns, on {environment}"
     of_d4rl = dataset["id"].lower().startswith("d4rl/")
     if robot_of(environment) not in REFERENCE_SCORES:
-        return f"{about}."
-    if of_d4rl and environment.endswith(("-v2", "-v3", "-v4")):
-        return f"{about}: as in D4RL's v2 tables, but for the version of MuJoCo."
-    return f"{about}: not comparable with D4RL's v2 tables, whose rewards and physics differ."
+        about = f"{about}."
+    elif of_d4rl and environment.endswith(("-v2", "-v3", "-v4")):
+        about = f"{about}: as in D4RL's v2 tables, but for the version of MuJoCo."
+    else:
+        about = f"{about}: not comparable with D4RL's v2 tables, whose rewards and physics differ."
+    return f"{about} {note}" if note else about

@@ -20,6 +20,8 @@ from dawm_jax.settings import (
     Factor,
     Few,
     FewOrZero,
+    Goals,
+    Number,
     PolicyName,
     Positive,
     check_settings,
@@ -41,6 +43,8 @@ class General:
     dataset: str
     download: bool
     action_bounds: ActionBounds
+    goals: Goals
+    reward_shift: Number
     episodes: EpisodeChoice
     episode_share: Factor
     d4rl_mirror: str

@@ -50,7 +50,14 @@ class Run:
         environments = [spec.to_json() if spec else None for spec in specs]
         ranges = (dataset.observation_origin, dataset.action_low, dataset.action_high)
         arrays = (dataset.episodes, *ranges)
-        settings = [dataset.discount, dataset.return_scale, environments]
+        parts = [layout.sizes for layout in (dataset.observation_layout, dataset.action_layout)]
+        settings = [
+            dataset.discount,
+            dataset.return_scale,
+            dataset.reward_shift,
+            environments,
+            parts,
+        ]
         return Stage("data", [digest(arrays), *settings])
 
     def key(self, name: str, seed: int = 0) -> Array:

@@ -1,17 +1,30 @@
 """Environments as a data set names them."""
 
 import warnings
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import gymnasium
+from gymnasium.error import NameNotFound
 
 from dawm_jax.errors import UserError
 
+ROBOTICS = "gymnasium_robotics"
+
 
 def make(environment: Any, **settings: Any) -> gymnasium.Env:
-    """Makes an environment, without advice to use a newer version: the data set decides."""
+    """Makes an environment, without advice to use a newer version: the data set decides.
+
+    Args:
+        environment: its specification; or its id, also of Gymnasium-Robotics if that is installed.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
+        with suppress(NameNotFound):
+            return gymnasium.make(environment, **settings)
+        with suppress(ModuleNotFoundError):
+            import_module(ROBOTICS)  # which registers its environments
         return gymnasium.make(environment, **settings)
 
 
@@ -27,4 +40,12 @@ def specification(environment: str, **settings: Any) -> Any:
     except Exception as error:  # environments of other packages raise anything
         raise UserError(
             f"the environment {environment} cannot be made: {type(error).__name__}: {error}"
+            f"{missing_extra(error)}"
         ) from error
+
+
+def missing_extra(error: Exception) -> str:
+    """What to install after an `error` of `make`; empty if nothing is known to be missing."""
+    if isinstance(error, ModuleNotFoundError) and error.name == ROBOTICS:
+        return "; install it: pip install 'dawm-jax[robotics]'"
+    return ""

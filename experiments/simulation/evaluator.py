@@ -1,19 +1,18 @@
 """Evaluation of policies in the environment that a data set names."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
 
+from dawm_jax.data.spaces import Layout, brief
 from dawm_jax.errors import UserError, require
 from dawm_jax.types import Dataset
-from experiments.simulation.environments import make
+from experiments.simulation.environments import make, missing_extra
 
 Policy = Callable[[np.ndarray], np.ndarray]
-UNLIMITED = 10_000  # steps at which an episode is truncated if the environment sets no limit
+LONGEST = 10_000  # steps at which an episode is truncated, whatever the environment's limit
 
 
 class Evaluator:
@@ -34,7 +33,7 @@ class Evaluator:
             for s in seeds
             for e in range(episodes)
         ]
-        self.limit = spec.max_episode_steps or UNLIMITED
+        self.limit = min(spec.max_episode_steps or LONGEST, LONGEST)
         self.environments = [make(spec) for _ in self.reset_seeds]
 
     def returns(self, policy: Policy, steps: int | None = None) -> np.ndarray:
@@ -54,7 +53,7 @@ class Evaluator:
         for index, seed in enumerate(self.reset_seeds):
             with self._named(index, "reset"):
                 observation, _ = self.environments[index].reset(seed=seed)
-                first.append(observation.reshape(-1))
+                first.append(self.dataset.observation_layout.flat(observation))
         observations = np.stack(first).astype(np.float64)
         returns = np.zeros(len(observations))
         running = list(range(len(observations)))
@@ -68,9 +67,9 @@ class Evaluator:
             for index in running:
                 environment = self.environments[index]
                 with self._named(index, f"step {step}"):
-                    action = actions[index].reshape(environment.action_space.shape)
+                    action = self.dataset.action_layout.nested(actions[index])
                     observation, reward, terminated, truncated, _ = environment.step(action)
-                    observations[index] = observation.reshape(-1)
+                    observations[index] = self.dataset.observation_layout.flat(observation)
                     returns[index] += reward
                     if not np.isfinite(returns[index]):
                         raise ValueError(f"the reward is {reward}")
@@ -120,11 +119,13 @@ def make_evaluator(
         evaluator = Evaluator(dataset, seeds, episodes, seed)
     except Exception as error:  # environments of other packages raise anything
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        print(f"policies are trained but not evaluated: {what}")
+        print(f"policies are trained but not evaluated: {what}{missing_extra(error)}")
         return None
     _check_spaces(evaluator.id, dataset, evaluator.environments[0])
     if dataset.evaluation_environment != dataset.environment:
         print(f"policies are evaluated where the data set says, in {evaluator.id}")
+    if (dataset.evaluation_environment.max_episode_steps or 0) > LONGEST:
+        print(f"episodes of {evaluator.id} are evaluated for their first {LONGEST} steps")
     return evaluator
 
 
@@ -133,25 +134,42 @@ def _check_spaces(name: str, dataset: Dataset, environment: Any) -> None:
     advice = (
         "use a data set of this environment, or turn evaluation off (config.evaluation_episodes=0)"
     )
-    sizes = {
-        "observations": (environment.observation_space, dataset.observation_origin),
-        "actions": (environment.action_space, dataset.action_low),
+    spaces = {
+        "observations": (environment.observation_space, dataset.observation_layout),
+        "actions": (environment.action_space, dataset.action_layout),
     }
-    for what, (space, of_data) in sizes.items():
-        found = math.prod(space.shape) if isinstance(space, Box) else space
+    found = {}
+    for what, (space, of_data) in spaces.items():
+        try:
+            there = Layout.of(space)
+            found[what] = of_data.of_parts(there)
+            fits = found[what].sizes == of_data.sizes
+        except (UserError, KeyError):
+            fits = False
         require(
-            found == len(of_data),
-            f"{what} in {name} have {found} numbers, those of '{dataset.id}' {len(of_data)}: "
-            f"{advice}",
+            fits,
+            f"{what} in {name} have {_described(space)}, those of '{dataset.id}' "
+            f"{_described(of_data.space)}: {advice}",
         )
     if dataset.action_space is None:
         return
-    spaces = (dataset.action_space, environment.action_space)
+    boxes = (dataset.action_space, found["actions"].box)
     for end in ("low", "high"):
-        data, there = (getattr(space, end).reshape(-1) for space in spaces)
+        data, bounds = (getattr(box, end).reshape(-1) for box in boxes)
         known = np.isfinite(data)
         require(
-            np.allclose(data[known], there[known], rtol=1e-4, atol=1e-6),
-            f"the bounds of actions differ: '{dataset.id}' has {end} {data}, {name} {there}: "
+            np.allclose(data[known], bounds[known], rtol=1e-4, atol=1e-6),
+            f"the bounds of actions differ: '{dataset.id}' has {end} {data}, {name} {bounds}: "
             f"{advice}",
         )
+
+
+def _described(space: Any) -> str:
+    """The numbers of a space; those of each part, if it has parts."""
+    try:
+        sizes = Layout.of(space).sizes
+    except UserError:
+        return brief(space)
+    if "" in sizes:
+        return f"{sizes['']} numbers"
+    return ", ".join(f"{size} numbers of {name}" for name, size in sizes.items())

@@ -47,7 +47,8 @@ def play(environment_id: str, first: int, end: int) -> list[tuple[float, int]]:
     rows = []
     try:
         with make(environment_id) as environment:
-            low, high = environment.action_space.low, environment.action_space.high
+            space: Any = environment.action_space
+            low, high = space.low, space.high
             for number in range(first, end):
                 rng = np.random.default_rng(number)
                 environment.reset(seed=number)

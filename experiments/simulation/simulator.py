@@ -46,17 +46,18 @@ class Simulator:
             action: (N, action_dim) in [-1, 1].
 
         Returns:
-            Positions and velocities (N, features) of the next states, rewards (N,), and whether
-            the next states are terminal (N,) bool.
+            Positions and velocities (N, features) of the next states, rewards (N,) with the data
+            set's shift, and whether the next states are terminal (N,) bool.
         """
         states = self.dataset.unshift_observation(np.asarray(observation, np.float64))
         actions = self.dataset.unscale_action(np.asarray(action)).astype(np.float64)
         rows, rewards, ends = [], [], []
         for state, chosen in zip(states, actions, strict=True):
             self._set(state)
-            following, reward, terminated, *_ = self.environment.step(chosen)
-            rows.append(following[: self.features])
-            rewards.append(reward)
+            action_taken = self.dataset.action_layout.nested(chosen)
+            value, reward, terminated, *_ = self.environment.step(action_taken)
+            rows.append(self.dataset.observation_layout.flat(value)[: self.features])
+            rewards.append(reward + self.dataset.reward_shift)
             ends.append(terminated)
         origin = self.dataset.observation_origin[: self.features]
         following_states = np.array(rows).reshape(-1, self.features) - origin
@@ -91,8 +92,14 @@ def make_simulator(dataset: Dataset) -> Simulator | None:
         return None
     environment.reset(seed=0)
     positions, velocities = structure["qpos"], structure["qvel"]
+
+    def observed() -> np.ndarray:
+        return dataset.observation_layout.flat(environment._get_obs())
+
+    if not np.array_equal(observed()[:positions], environment.data.qpos[-positions:]):
+        return None  # observations begin with something else
     fast = np.full(velocities, FAST)
     environment.set_state(environment.init_qpos, fast)
-    seen = environment._get_obs()[positions : positions + velocities]
+    seen = observed()[positions : positions + velocities]
     fastest = float(seen.max()) if seen.max() < FAST else np.inf
     return Simulator(environment, dataset, positions, velocities, fastest)

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from reprlib import repr as shortened
 
@@ -13,8 +13,9 @@ from h5py import h5d, h5g, h5s, h5t
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage.datasets_root_dir import get_dataset_path
 
-from dawm_jax.data.columns import FIELDS, Fields
+from dawm_jax.data.columns import Fields
 from dawm_jax.data.formats.minari_errors import first_line, unreadable
+from dawm_jax.data.formats.minari_parts import stored_parts
 from dawm_jax.errors import DatasetError
 
 LONGEST_ID = 200  # characters; longer ones are no file names
@@ -129,31 +130,38 @@ def _local_ids() -> list[str]:
 def read_episodes(dataset: minari.MinariDataset) -> Generator[Fields, None, None]:
     """The episodes, one by one; the file stays open until the generator ends or is closed.
 
+    Nested observations and actions are in parts, see `minari_parts`.
+
     Raises:
         DatasetError: the files are damaged, which Minari detects only when it reads them.
     """
+    parts = stored_parts(dataset)
     try:
         if dataset.storage.metadata.get("data_format") == "hdf5":
             file = dataset.storage.data_path / "main_data.hdf5"
-            yield from _read_hdf5(file, dataset.episode_indices.tolist())
+            names = {name: part.hdf5 for name, part in parts.items()}
+            yield from _read_hdf5(file, dataset.episode_indices.tolist(), names)
         else:
             for episode in dataset.iterate_episodes():
-                yield {field: np.asarray(getattr(episode, field)) for field in FIELDS}
+                yield {name: part.of_episode(episode) for name, part in parts.items()}
     except Exception as error:  # the error depends on where the file is damaged
         raise unreadable(dataset.id, dataset.storage.data_path.parent, error) from error
 
 
-def _read_hdf5(path: Path, numbers: Iterable[int]) -> Iterator[Fields]:
+def _read_hdf5(path: Path, numbers: Iterable[int], names: Mapping[str, bytes]) -> Iterator[Fields]:
     """The episodes `numbers` from a file in the layout of Minari's Dataset Standards.
 
     Minari's reader takes three times as long, and longer with infos, which are not needed here.
     Most of the time is spent opening small fields, so this one uses h5py's low-level interface and
     creates a numpy type only where it differs from that of the previous episode.
+
+    Args:
+        names: of the fields, and where each is in an episode's group.
     """
     types: dict[str, tuple[h5t.TypeID, np.dtype, h5t.TypeID]] = {}
 
     def read(group: h5g.GroupID, field: str) -> np.ndarray:
-        stored = h5d.open(group, field.encode())
+        stored = h5d.open(group, names[field])
         kind = stored.get_type()
         if field not in types or not kind.equal(types[field][0]):
             types[field] = kind, kind.dtype, h5t.py_create(kind.dtype)
@@ -165,4 +173,4 @@ def _read_hdf5(path: Path, numbers: Iterable[int]) -> Iterator[Fields]:
     with h5py.File(path) as file:
         for number in numbers:
             group = h5g.open(file.id, f"episode_{number}".encode())
-            yield {field: read(group, field) for field in FIELDS}
+            yield {field: read(group, field) for field in names}

@@ -7,7 +7,7 @@ import gymnasium
 import h5py
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from handmade import make_dataset
 from stored import STATES, buffer, episodes, write
 
@@ -285,13 +285,22 @@ def test_a_data_set_without_episodes_is_rejected():
         ("action", Discrete(4), {"actions": np.zeros(5, int)}),
         ("observation", Discrete(4), {"observations": np.zeros(6, int)}),
         ("observation", Box(0, 255, (3,), np.uint8), {"observations": np.zeros((6, 3), np.uint8)}),
-        ("observation", Dict(goal=STATES), {"observations": {"goal": np.zeros((6, 3))}}),
+        ("action", MultiBinary(2), {"actions": np.zeros((5, 2), np.int8)}),
+        (
+            "observation",
+            Dict(state=STATES, gripper=Discrete(2)),
+            {"observations": {"state": np.zeros((6, 3)), "gripper": np.zeros(6, int)}},
+        ),
     ],
 )
 def test_spaces_other_than_boxes_of_floats_are_rejected(role, space, values):
     episode = buffer(episodes(ends=[(5, False)])[0], **values)
     write("odd-v0", [episode], **{f"{role}_space": space})
-    with pytest.raises(DatasetError, match=f"'odd-v0' has {role} space .*{type(space).__name__}"):
+    kind = type(space).__name__
+    message = f"'odd-v0' has {role} space .*{kind}.* only Box .* Dicts and Tuples .* no pixels"
+    if kind == "Dict":
+        message = f"'odd-v0' has {role} space Discrete.2., at gripper: only Box"
+    with pytest.raises(DatasetError, match=message):
         load("odd-v0")
 
 

@@ -7,6 +7,7 @@ import pytest
 from gymnasium.spaces import Box
 
 from dawm_jax.data.formats.minari import load
+from dawm_jax.data.spaces import Layout
 from dawm_jax.errors import UserError
 from experiments.simulation.evaluator import Evaluator, make_evaluator
 from experiments.simulation.simulator import make_simulator
@@ -17,6 +18,8 @@ def pendulum(recorded):
     return replace(
         load(recorded),
         evaluation_environment=gymnasium.spec("Pendulum-v1"),
+        observation_layout=Layout.of(Box(-8.0, 8.0, (3,))),
+        action_layout=Layout.of(Box(-2.0, 2.0, (1,))),
         observation_origin=np.zeros(3),
         action_low=np.array([-2.0]),
         action_high=np.array([2.0]),
@@ -147,9 +150,12 @@ def test_an_environment_that_cannot_be_made_costs_only_the_evaluation(
     [
         (
             {"evaluation_environment": gymnasium.spec("Walker2d-v5")},
-            "observations in Walker2d-v5 have 17 numbers, those of 'local/.*' 11: .*_episodes=0",
+            "observations in Walker2d-v5 have 17 numbers, those of 'local/.*' 11 numbers: .*_episodes=0",
         ),
-        ({"action_low": np.full(2, -1.0)}, "actions in Hopper-v5 have 3 numbers, those of .* 2:"),
+        (
+            {"action_layout": Layout.of(Box(-1.0, 1.0, (2,)))},
+            "actions in Hopper-v5 have 3 numbers, those of .* 2 numbers:",
+        ),
         ({"action_space": Box(-2.0, 2.0, (3,))}, r"bounds of actions differ: .* has low \[-2"),
     ],
 )

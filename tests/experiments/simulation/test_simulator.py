@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dawm_jax.data.formats.minari import load
+from dawm_jax.data.spaces import Layout
 from experiments.simulation.simulator import Simulator, make_simulator
 
 CLIPS = {"Hopper-v5": True, "Walker2d-v5": True, "HalfCheetah-v5": False}
@@ -34,6 +35,8 @@ def dataset_of(recorded, name):
         dataset,
         observation_origin=np.zeros(environment.observation_space.shape),
         environment=name and gymnasium.spec(name),
+        observation_layout=Layout.of(environment.observation_space),
+        action_layout=Layout.of(environment.action_space),
         action_low=np.full(size, -3.0),
         action_high=np.full(size, 1.0),
     )
