@@ -14,7 +14,7 @@ REFERENCE_SCORES = {
     "hopper": (-20.272305, 3234.3),
     "walker2d": (1.629008, 4592.3),
 }
-D4RL_TASKS = {  # by the start of the task's name
+D4RL_TASKS = {  # by the first words of the task's name
     **REFERENCE_SCORES,
     "antmaze": (0.0, 1.0),
     "kitchen": (0.0, 4.0),
@@ -54,6 +54,14 @@ EXPERT_RETURNS = {  # means of 1,000 deterministic episodes, from the policies' 
     "walker2d": Published(6956.61, f"{CARD}Walker2d-v5-SAC-expert"),
 }
 RETURN_SCALES = {"halfcheetah": 1200.0, "hopper": 400.0, "walker2d": 550.0}
+
+
+def task_scores(task: str) -> tuple[float, float] | None:
+    """D4RL's reference returns of a task such as 'antmaze-umaze-v0', which is no task of 'ant'."""
+    for words, scores in D4RL_TASKS.items():
+        if f"{task}-".startswith(f"{words}-"):
+            return scores
+    return None
 
 
 def robot_of(environment_id: str) -> str:

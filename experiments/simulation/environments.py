@@ -46,6 +46,6 @@ def specification(environment: str, **settings: Any) -> Any:
 
 def missing_extra(error: Exception) -> str:
     """What to install after an `error` of `make`; empty if nothing is known to be missing."""
-    if isinstance(error, ModuleNotFoundError) and error.name == ROBOTICS:
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith(ROBOTICS):
         return "; install it: pip install 'dawm-jax[robotics]'"
     return ""

@@ -14,7 +14,7 @@ from dawm_jax.data.formats.detection import FORMATS, LOGS, format_of
 from dawm_jax.data.formats.npz_table import open_npz
 from dawm_jax.data.formats.parquet_table import open_parquet
 from dawm_jax.data.formats.steps import Recording, check_actions, check_observations
-from dawm_jax.data.references import D4RL_TASKS
+from dawm_jax.data.references import task_scores
 from dawm_jax.data.summary import summary
 from dawm_jax.errors import require, require_choice
 from experiments.simulation.environments import specification
@@ -78,13 +78,12 @@ def import_data(
         check_sizes(spec, shapes)
         unit = kind in ("d4rl", "ogbench")
         space, bounds = action_space(recording.episodes, options, spec, unit)
-        scores = [pair for start, pair in D4RL_TASKS.items() if task.startswith(start)]
         write(
             dataset_id,
             recording.episodes,
             environment=spec,
             spaces=(Box(-np.inf, np.inf, shapes[0], observations.dtype.type), space),
-            reference_scores=scores[0] if scores else None,
+            reference_scores=task_scores(task),
             description=f"Imported from {origin or name} ({kind}).",
         )
     dropped = recording.steps - len(columns.rewards)

@@ -33,6 +33,7 @@ def write(
     observation_space: Any = STATES,
     action_space: Any = UNIT,
     env: Any = None,
+    data_format: str = "hdf5",
     **metadata: Any,
 ) -> None:
     with warnings.catch_warnings(action="ignore"):
@@ -42,7 +43,7 @@ def write(
             env=env,
             observation_space=observation_space,
             action_space=action_space,
-            data_format="hdf5",
+            data_format=data_format,
         )
     dataset.storage.update_metadata(metadata)
 

@@ -12,6 +12,7 @@ from dawm_jax.data.references import (
     RANDOM_RETURNS,
     REFERENCE_SCORES,
     robot_of,
+    task_scores,
 )
 from dawm_jax.errors import DatasetError
 
@@ -87,8 +88,7 @@ def _of_d4rl(part: minari.MinariDataset, task: str) -> References:
         return References(
             note="No scores: D4RL's references of maze2d are of other mazes and step limits."
         )
-    found = [scores for start, scores in D4RL_TASKS.items() if task.startswith(start)]
-    scores = found[0] if found else None
+    scores = task_scores(task)
     caveat = _caveat(part, scores) if scores else None
     if scores and caveat:
         return References(note=f"No scores: {caveat[0].lower()}{caveat[1:]}")
