@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from dawm_jax.errors import UserError
 from experiments.store.files import locked
 from experiments.system.disk_errors import disk_errors_explained
 from experiments.system.machine import check_writable
+
+PER_EPISODE = 20_000  # bytes of an HDF5 file, besides the numbers; measured: 15,300
 
 
 @contextmanager
@@ -87,19 +90,29 @@ def write(
         reference_scores: returns that score 0 and 100.
         about: further arguments of Minari, such as description.
     """
+    parts = list(episodes)
+    numbers = sum(field.nbytes for episode in parts for field in episode.values())
+    _reserve(get_dataset_path(), numbers + PER_EPISODE * (1 + len(parts)))
     if spaces:
         about |= {"observation_space": spaces[0], "action_space": spaces[1]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on metadata that local data sets lack
         minari.create_dataset_from_buffers(
             dataset_id,
-            [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(episodes)],
+            [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(parts)],
             env=environment,
             ref_min_score=reference_scores and reference_scores[0],
             ref_max_score=reference_scores and reference_scores[1],
             data_format="hdf5",
             **about,
         )
+
+
+def _reserve(folder: Path, size: int) -> None:
+    """Allocates `size` bytes for a moment: HDF5 crashes where a disk is full in the middle."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -181,6 +182,19 @@ def test_an_existing_data_set_survives_an_error(root, log, monkeypatch, where):
     if what:
         monkeypatch.setattr(*what, usual)
     assert "steps: 10" in import_data([log()], ID, options=Options(columns=MAP), overwrite=True)
+
+
+def test_a_disk_without_room_is_noticed_before_anything_is_written(root, log):
+    """In the middle of a file HDF5 would crash."""
+    import_data([log()], ID, options=Options(columns=MAP))
+    before, path, limit = files(root), log(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        with pytest.raises(UserError, match="a file exceeds the size limit"):
+            import_data([path], ID, options=Options(columns=MAP), overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert files(root) == before
 
 
 def test_a_data_set_that_a_killed_process_moved_aside_is_put_back(root, log):
