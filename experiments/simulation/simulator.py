@@ -75,8 +75,23 @@ class Simulator:
 
     def _set(self, state: np.ndarray) -> None:
         root = np.zeros(self.environment.model.nq - self.positions)
-        positions = np.concatenate([root, state[: self.positions]])
-        self.environment.set_state(positions, state[self.positions : self.features])
+        set_to(self.environment, state, self.positions, self.velocities, root)
+
+
+def layout(environment: Any) -> tuple[int, int] | None:
+    """How many positions, then velocities, an observation begins with; None if not known."""
+    structure = getattr(environment, "observation_structure", {})
+    if not {"qpos", "qvel"} <= structure.keys() or not hasattr(environment, "set_state"):
+        return None
+    return structure["qpos"], structure["qvel"]
+
+
+def set_to(
+    environment: Any, state: np.ndarray, positions: int, velocities: int, root: np.ndarray
+) -> None:
+    """Sets an environment to a state, an observation, and the root's position, which it lacks."""
+    where = np.concatenate([root, state[:positions]])
+    environment.set_state(where, state[positions : positions + velocities])
 
 
 def make_simulator(dataset: Dataset) -> Simulator | None:
@@ -87,11 +102,11 @@ def make_simulator(dataset: Dataset) -> Simulator | None:
         environment: Any = make(dataset.environment).unwrapped
     except Exception:  # environments of other packages raise anything
         return None
-    structure = getattr(environment, "observation_structure", {})
-    if not {"qpos", "qvel"} <= structure.keys() or not hasattr(environment, "set_state"):
+    counts = layout(environment)
+    if counts is None:
         return None
     environment.reset(seed=0)
-    positions, velocities = structure["qpos"], structure["qvel"]
+    positions, velocities = counts
 
     def observed() -> np.ndarray:
         return dataset.observation_layout.flat(environment._get_obs())
