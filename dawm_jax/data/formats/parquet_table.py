@@ -1,7 +1,7 @@
 """Parquet files as tables, with pyarrow, which is optional.
 
 Pitfalls, each with a test: vectors are lists, which may differ in length from row to row; a missing
-value is no number; the list array of a part of a file has an offset.
+value is no number.
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dawm_jax.data.formats.csv_table import open_csv
+from dawm_jax.data.formats.logs import ColumnMap, read
 from dawm_jax.data.formats.npz_table import open_npz
 from dawm_jax.data.formats.parquet_table import open_parquet
 from dawm_jax.data.formats.tables import columns_of
@@ -38,6 +39,13 @@ def test_the_columns_of_a_csv_file_have_types(tmp_path):
     found = columns_of(table, table.columns)
     assert found["t"].tolist() == [1700000000000000001, 1700000000000000002]  # no float holds these
     assert [found[name].dtype.kind for name in "tnxsb"] == list("iifUU")
+
+
+@pytest.mark.parametrize("cell", ["", "NA", "1.5.2", "nan"])
+def test_a_cell_without_a_number_is_named(tmp_path, cell):
+    table = csv(tmp_path, f"q,u,w\n1.5,0.5,x\n{cell},0.5,y\n")
+    with pytest.raises(UserError, match=f"q of log.csv (holds '{cell}'|is nan) in row 1"):
+        read(table, ColumnMap(("q",), ("u",)), whole=True)
 
 
 @pytest.mark.parametrize(

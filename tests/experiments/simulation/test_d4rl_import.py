@@ -167,6 +167,24 @@ def test_a_bad_number_is_refused_before_anything_is_written(root, original, tmp_
     assert not list(root.rglob("*.hdf5"))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("actions", np.zeros(1600, np.int64), "discrete actions are not supported"),
+        ("observations", np.zeros((1600, 4, 4, 3), np.uint8), "no pixels"),
+    ],
+)
+def test_discrete_actions_and_pixels_are_refused(root, original, tmp_path, name, value, message):
+    path = tmp_path / "file.hdf5"
+    write_d4rl(path, original, last_known=False)
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = value
+    with pytest.raises(UserError, match=message):
+        import_data([path], "d4rl/maze/first-v0")
+    assert not list(root.rglob("*.hdf5"))
+
+
 @pytest.mark.parametrize("name", ["hopper", "two words-v0", ""])
 def test_what_is_no_id_is_refused(root, tmp_path, name):
     with pytest.raises(UserError, match="id of a data set"):
