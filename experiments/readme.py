@@ -20,6 +20,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or severa
     "summary": scores.summary,
     "scores": lambda runs: scores.scores(*runs),
     "fidelity": tables.fidelity,
+    "references": lambda runs: tables.references(*runs),
     "ablation": lambda runs: tables.ablation(*runs),
     "targets": target_table,
     "benchmark": case_table,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dawm_jax.data.references import EXPERT_RETURNS, robot_of
+
 
 def fidelity(runs: list[dict[str, Any]]) -> str:
     """The fidelity of DAWM's rollouts in several runs, a row each."""
@@ -29,6 +31,21 @@ def fidelity(runs: list[dict[str, Any]]) -> str:
             _flags(report),
         ]
         lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def references(results: dict[str, Any]) -> str:
+    """The returns that score 0 and 100 on Minari's mujoco data sets, a row for each robot."""
+    lines = [
+        f"| environment | random actions: mean of {results['episodes']} episodes, standard error "
+        "| steps an episode | expert |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, row in results["environments"].items():
+        expert = EXPERT_RETURNS.get(robot_of(name))
+        shown = f"[{expert.value:.2f}]({expert.source})" if expert else "none published"
+        random = f"{row['return_mean']:.2f} +- {row['standard_error']:.2f}"
+        lines.append(f"| {name} | {random} | {row['length_mean']:.0f} | {shown} |")
     return "\n".join(lines)
 
 
