@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from dawm_jax.data.formats.minari import load
 from dawm_jax.errors import require
 from experiments.reporting import results
-from experiments.run.config import build
+from experiments.run.config import build, data_settings
 from experiments.run.context import Run
 from experiments.simulation.d4rl_mirror import fetch_missing
 from experiments.simulation.evaluator import Evaluator, make_evaluator
@@ -89,17 +89,7 @@ def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
     on_first(fetch_missing, config.dataset, config.download, *mirror)
     with enough_memory("the number of steps in the data set"):
         dataset = after_first(
-            lambda: load(
-                config.dataset,
-                discount=config.discount,
-                return_scale=config.return_scale,
-                action_bounds=config.action_bounds,
-                goals=config.goals,
-                reward_shift=config.reward_shift,
-                episodes=config.episodes,
-                share=config.episode_share,
-                download=config.download,
-            )
+            lambda: load(config.dataset, download=config.download, **data_settings(config))
         )
     print(
         f"data: {dataset.id}, {dataset.transitions} transitions in {len(dataset.lengths)} "

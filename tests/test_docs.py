@@ -190,6 +190,8 @@ def test_commands_and_flags_are_found():
         "main",
         "collect",
         "import_data",
+        "export_policy",
+        "evaluate",
         "attribution",
         "ablation",
         "random_returns",

@@ -21,6 +21,7 @@ ROOMS = [
     "dawm_jax.learners",
     "dawm_jax.policies",
     "dawm_jax.evaluation",
+    "dawm_jax.export",
     "dawm_jax",
     "experiments.system",
     "experiments.store",

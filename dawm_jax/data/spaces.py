@@ -5,7 +5,7 @@ by part as the space lists them. Parts are found by their names, so that an envi
 has another order than the data set's gives the same vector.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -84,6 +84,15 @@ class Layout:
             for end in ("low", "high")
         )
         return Box(low, high, dtype=low.dtype.type)
+
+    def named(self, names: Sequence[str]) -> "Layout":
+        """The parts of these names, in their order.
+
+        Raises:
+            KeyError: there is no part of a name.
+        """
+        by_name = {part.name: part for part in self.parts}
+        return replace(self, parts=tuple(by_name[name] for name in names))
 
     def under(self, key: str) -> "Layout":
         """The parts under `key` of a Dict."""

@@ -68,7 +68,8 @@ def _random_score(dataset: Dataset, evaluator: Evaluator | None) -> float | None
     """The normalized score of uniform random actions."""
     if evaluator is None or dataset.reference_scores is None:
         return None
-    return float(normalized_score(evaluator.random_returns(), dataset.reference_scores).mean())
+    returns = evaluator.random_returns(dataset)
+    return float(normalized_score(returns, dataset.reference_scores).mean())
 
 
 def learner_entry(run: Run, entry: Learned) -> dict[str, Any]:
@@ -77,6 +78,7 @@ def learner_entry(run: Run, entry: Learned) -> dict[str, Any]:
     return {
         "name": entry.learner,
         "source": entry.source,
+        "stage": entry.trained.stage.folder_name,
         "commit": record["commit"],
         "policies": {
             policy: _policy(run, policy, record["curve"]) for policy in policies(run.config.policy)

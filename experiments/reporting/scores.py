@@ -42,7 +42,7 @@ def scores(results: dict[str, Any]) -> str:
         f"The {names[0]} policies {where} after {config['updates']:,} updates on {dataset['id']}, "
         f"{config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
         "",
-        *_table(titles, rows),
+        *markdown(titles, rows),
     ]
     for paragraph in (source_effects(learners), dataset.get("score_note")):
         lines += ["", paragraph] if paragraph else []
@@ -63,7 +63,7 @@ def summary(runs: list[dict[str, Any]]) -> str:
     rows = dict.fromkeys(row for column in columns for row in column)
     names = [results["dataset"]["id"].removeprefix("local/") for results in runs]
     cells = [[*row, *(column.get(row, "") for column in columns)] for row in rows]
-    lines = _table(["learner", "source", *names], cells)
+    lines = markdown(["learner", "source", *names], cells)
     if aggregate := aggregates(runs):
         lines += ["", aggregate]
     return "\n".join(lines)
@@ -131,7 +131,7 @@ def attribution(results: dict[str, Any]) -> str:
         f"What {' '.join(config['sources'])} changes after {config['updates']:,} updates on "
         f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
         "",
-        *_table(titles, rows),
+        *markdown(titles, rows),
     ]
     return "\n".join(lines)
 
@@ -169,7 +169,7 @@ def _one(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _table(titles: list[str], rows: list[list[str]]) -> list[str]:
+def markdown(titles: list[str], rows: list[list[str]]) -> list[str]:
     """A Markdown table; short rows are filled."""
     filled = [[*row, *[""] * (len(titles) - len(row))] for row in rows]
     return [f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), *filled)]

@@ -147,6 +147,19 @@ def build(config: ConfigDict) -> Components:
     return components
 
 
+def data_settings(config: ConfigDict) -> dict[str, Any]:
+    """How `load` reads the data set of a run."""
+    return {
+        "discount": config.discount,
+        "return_scale": config.return_scale,
+        "action_bounds": config.action_bounds,
+        "goals": config.goals,
+        "reward_shift": config.reward_shift,
+        "episodes": config.episodes,
+        "share": config.episode_share,
+    }
+
+
 def _from_block(
     config: ConfigDict, name: str, make: Callable[..., Settings], **given: Any
 ) -> Settings:

@@ -1,7 +1,8 @@
 """Environments as a data set names them."""
 
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -34,13 +35,22 @@ def specification(environment: str, **settings: Any) -> Any:
     Raises:
         UserError: it cannot be made.
     """
+    with making(environment), make(environment, **settings) as made:
+        return made.spec
+
+
+@contextmanager
+def making(environment: Any) -> Iterator[None]:
+    """Turns what an environment, an id or a specification, raises into a UserError."""
     try:
-        with make(environment, **settings) as made:
-            return made.spec
+        yield
+    except UserError:
+        raise
     except Exception as error:  # environments of other packages raise anything
+        name = getattr(environment, "id", environment)
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
-            f"the environment {environment} cannot be made: {type(error).__name__}: {error}"
-            f"{missing_extra(error)}"
+            f"the environment {name} cannot be made: {what}{missing_extra(error)}"
         ) from error
 
 

@@ -4,44 +4,34 @@ A `Camera` renders given states, the outcomes of given actions, or an episode of
 frames, uint8 (N, height, width, 3); `encoded` and `write` make a film of them.
 """
 
-import functools
-import importlib.util
 import io
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
-from gymnasium.envs.mujoco import MujocoEnv
 
 from dawm_jax.errors import UserError, require, require_choice
 from experiments.simulation.environments import make
 from experiments.simulation.simulator import layout, set_to
 from experiments.store.files import atomic
+from experiments.system.opengl import backend, check_setting
 
 SIZE = (320, 240)  # width and height of a frame of MuJoCo
 SMOOTH = 30.0  # frames a second of an episode's film, or somewhat more
 FORMATS = ("webp", "gif", "mp4")
-BACKENDS = ("egl", "osmesa", "glfw")  # OpenGL without a screen, and with one
-PROBE = """
-import mujoco
-context = mujoco.GLContext(8, 8)
-context.make_current()
-mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100)
-"""
-NO_BACKEND = (
-    "MuJoCo finds no OpenGL to render with: install libegl1 and libegl-mesa0 (MUJOCO_GL=egl), or "
-    "libosmesa6 (MUJOCO_GL=osmesa)"
+FFMPEG = (
+    "-loglevel error -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate} -i - "
+    "-vf pad=ceil(iw/2)*2:ceil(ih/2)*2 -pix_fmt yuv420p -movflags frag_keyframe+empty_moov "
+    "-f mp4 -"  # players expect even sizes and YUV 4:2:0; a pipe cannot go back to write an index
 )
 
-Act = Callable[
-    [np.ndarray], np.ndarray
-]  # an observation -> an action, both in the environment's units
+Act = Callable[[Any], Any]  # observation -> action, both of the environment
 
 
 class Camera:
@@ -55,19 +45,20 @@ class Camera:
     """
 
     def __init__(self, environment: Any, size: tuple[int, int] = SIZE):
-        spec = gymnasium.spec(environment) if isinstance(environment, str) else environment
-        self.name, self.follows = spec.id, False
+        self.name, self.follows = getattr(environment, "id", environment), False
         self.viewer: Any = None
         settings: dict[str, Any] = {"render_mode": "rgb_array"}
         try:
+            check_setting()
+            spec = gymnasium.spec(environment) if isinstance(environment, str) else environment
             if _is_mujoco(spec):
                 os.environ["MUJOCO_GL"] = backend()
                 settings |= {"width": size[0], "height": size[1]}
             self.environment: Any = make(spec, **settings)
             self.environment.reset(seed=0)
             self._frame()
-        except UserError:
-            raise
+        except UserError as error:
+            raise UserError(f"{self.name} cannot be filmed: {error}") from None
         except Exception as error:  # environments of other packages raise anything
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(f"{self.name} cannot be filmed: {what}") from error
@@ -86,7 +77,7 @@ class Camera:
     @property
     def steps_per_second(self) -> float:
         """Of the environment, in its own time; at this rate frames of every step are a film."""
-        return float(self.environment.metadata.get("render_fps", SMOOTH))
+        return float(self.environment.metadata.get("render_fps") or SMOOTH)
 
     @property
     def every(self) -> int:
@@ -133,8 +124,7 @@ class Camera:
         observation, _ = environment.reset(seed=seed)
         frames, total, steps, ended = [self._frame()], 0.0, 0, False
         while not ended and steps != limit:
-            action = np.reshape(act(observation), environment.action_space.shape or ())
-            observation, reward, terminated, truncated, _ = environment.step(action)
+            observation, reward, terminated, truncated, _ = environment.step(act(observation))
             total, steps, ended = total + float(reward), steps + 1, terminated or truncated
             if steps % self.every == 0 or ended:
                 frames.append(self._frame())
@@ -166,6 +156,8 @@ class Camera:
         environment = self.environment.unwrapped
         self.viewer = getattr(getattr(environment, "mujoco_renderer", None), "viewer", None)
         if self.viewer:
+            import mujoco
+
             self.viewer.scn.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self.viewer.scn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
             found = layout(environment)
@@ -181,53 +173,45 @@ def obstacle(environment: Any) -> str | None:
         return str(error)
 
 
-@functools.cache
-def backend() -> str:
-    """The value of MUJOCO_GL that works on this machine; the user's own is kept.
-
-    Each is tried in a process of its own: one that does not work can end its process.
-
-    Raises:
-        UserError: none works.
-    """
-    given = os.environ.get("MUJOCO_GL")
-    for name in (given,) if given else BACKENDS:
-        settings = os.environ | {"MUJOCO_GL": name}
-        command = [sys.executable, "-c", PROBE]
-        if subprocess.run(command, env=settings, capture_output=True, check=False).returncode == 0:
-            return name
-    raise UserError(f"{NO_BACKEND}{f'; MUJOCO_GL={given} does not work' if given else ''}")
-
-
 def check_format(path: Path) -> str:
     """The format of a film by its file's name: webp, gif or mp4.
 
     Raises:
-        UserError: it is another one, or the package that writes it is missing.
+        UserError: it is another one, or ffmpeg is missing.
     """
     name = path.suffix.removeprefix(".").lower()
     require_choice("format of a film", name, FORMATS)
     require(
-        name != "mp4" or importlib.util.find_spec("imageio_ffmpeg") is not None,
-        "films in MP4 are written by ffmpeg: pip install imageio-ffmpeg, or name the film "
-        f"{path.with_suffix('.webp').name}",
+        name != "mp4" or _ffmpeg() is not None,
+        "films in MP4 are written by ffmpeg: install it (pip install imageio-ffmpeg), or name the "
+        f"film {path.with_suffix('.webp').name}",
     )
     return name
 
 
 def encoded(frames: np.ndarray, rate: float, kind: str = "webp") -> bytes:
     """A film of frames (N, height, width, 3) uint8 at `rate` frames a second."""
-    file = io.BytesIO()
     if kind == "mp4":
-        import imageio.v3 as imageio
-
-        return imageio.imwrite("<bytes>", frames, extension=".mp4", fps=rate, plugin="FFMPEG")
+        height, width = frames.shape[1:3]
+        settings = FFMPEG.format(width=width, height=height, rate=rate).split()
+        command = [_ffmpeg() or "ffmpeg", *settings]
+        return subprocess.run(command, input=frames.tobytes(), stdout=PIPE, check=True).stdout
     from PIL import Image
 
+    file = io.BytesIO()
     first, *rest = [Image.fromarray(frame) for frame in frames]
     pause = round(1000.0 / rate)  # in milliseconds
     first.save(file, kind, save_all=True, append_images=rest, duration=pause, loop=0)
     return file.getvalue()
+
+
+def _ffmpeg() -> str | None:
+    """The machine's ffmpeg, or that of imageio-ffmpeg."""
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+    except ImportError:
+        return shutil.which("ffmpeg")
+    return shutil.which("ffmpeg") or get_ffmpeg_exe()
 
 
 def write(path: Path, frames: np.ndarray, rate: float) -> None:
@@ -238,6 +222,8 @@ def write(path: Path, frames: np.ndarray, rate: float) -> None:
 
 
 def _is_mujoco(spec: Any) -> bool:
+    from gymnasium.envs.mujoco import MujocoEnv  # after `check_setting`
+
     entry = spec.entry_point
     kind = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     return isinstance(kind, type) and issubclass(kind, MujocoEnv)

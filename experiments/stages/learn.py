@@ -12,7 +12,7 @@ from dawm_jax.data.streaming import StoredTransitions, TransitionStream
 from dawm_jax.policies.acting import LearnerPolicy, acting
 from dawm_jax.settings import POLICIES
 from experiments.run.context import Run
-from experiments.simulation.evaluator import Evaluator
+from experiments.simulation.evaluator import Evaluator, in_units
 from experiments.stages.source import SourceResult
 from experiments.stages.train import Returns, Trained, train_component
 from experiments.system.machine import enough_memory
@@ -73,7 +73,7 @@ def train_learner(
         if evaluator is None:
             return {}
         return {
-            policy: evaluator.returns(start(states, act_key), steps).tolist()
+            policy: evaluator.returns(in_units(start(states, act_key), run.dataset), steps).tolist()
             for policy, start in starts.items()
         }
 

@@ -3,12 +3,14 @@
 A state is loaded onto the devices of its template, whatever devices saved it.
 """
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from dawm_jax.errors import require
 from experiments.store import files
 from experiments.system.processes import on_first
 
@@ -61,15 +63,7 @@ class Checkpoints:
 
         Leaves without a sharding in the template go to one device.
         """
-        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-        def placed(leaf: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or one)
-
-        # The fallback replaces devices that saved the step and no longer exist.
-        restore = ocp.args.StandardRestore(jax.tree.map(placed, template), fallback_sharding=one)
-        items = ocp.args.Composite(state=restore)
-        return self.orbax.restore(self._folder(step), args=items)["state"]
+        return _restore(self.orbax, self._folder(step), template)
 
     def record(self, step: int) -> dict[str, Any]:
         """The record of a step."""
@@ -97,3 +91,36 @@ class Checkpoints:
 
     def _folder(self, step: int) -> Path:
         return self.path / str(step)
+
+
+def read_last(folder: Path, stage: str, template: Any = None) -> tuple[int, Any]:
+    """The number of updates and the state of the last finished step; changes nothing on disk.
+
+    Args:
+        template: see `Checkpoints.load`.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    steps = [int(seal.stem) for seal in folder.glob(f"*{SEAL}")]
+    require(bool(steps), f"{stage} has no trained state: {folder} is missing or empty")
+    path = folder.absolute() / str(max(steps))
+    damage = files.damage(path)
+    require(
+        damage is None,
+        f"{stage}: in {folder}, {damage}: run experiments.main again, which trains on from an "
+        "undamaged state",
+    )
+    with closing(ocp.Checkpointer(ocp.CompositeCheckpointHandler())) as orbax:
+        return max(steps), _restore(orbax, path, template)
+
+
+def _restore(orbax: ocp.Checkpointer, path: Path, template: Any) -> Any:
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def placed(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or one)
+
+    # The fallback replaces devices that saved the step and no longer exist.
+    restore = ocp.args.StandardRestore(jax.tree.map(placed, template), fallback_sharding=one)
+    return orbax.restore(path, args=ocp.args.Composite(state=restore))["state"]

@@ -35,6 +35,11 @@ class Stage:
         text = json.dumps([LAYOUT, self.name, self.settings, parents], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    @property
+    def folder_name(self) -> str:
+        """Of the stage's folder in a run's `stages`."""
+        return f"{self.name}-{self.fingerprint}"
+
     @contextmanager
     def folder(self, workdir: Path) -> Iterator["StageFiles"]:
         """The files of the stage's result, its folder created if missing, for this run alone.
@@ -42,7 +47,7 @@ class Stage:
         Raises:
             UserError: another process is working on the stage.
         """
-        path = workdir / "stages" / f"{self.name}-{self.fingerprint}"
+        path = workdir / "stages" / self.folder_name
         with ExitStack() as stack:
 
             def hold() -> None:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from absl import logging
+
 from dawm_jax.errors import UserError
 from experiments.system import signals
 
@@ -15,6 +17,7 @@ def ends_with_a_message(stopped: str) -> Iterator[None]:
     Args:
         stopped: the line after a signal.
     """
+    logging.set_verbosity(logging.FATAL)  # libraries also log the errors that they raise
     with signals.handled():
         try:
             yield

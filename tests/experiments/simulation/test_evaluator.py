@@ -9,31 +9,35 @@ from gymnasium.spaces import Box
 from dawm_jax.data.formats.minari import load
 from dawm_jax.data.spaces import Layout
 from dawm_jax.errors import UserError
-from experiments.simulation.evaluator import Evaluator, make_evaluator
+from experiments.simulation.evaluator import Evaluator, in_units, make_evaluator
 from experiments.simulation.simulator import make_simulator
 
-
-def pendulum(recorded):
-    """A data set that names Pendulum, whose actions go to 2."""
-    return replace(
-        load(recorded),
-        evaluation_environment=gymnasium.spec("Pendulum-v1"),
-        observation_layout=Layout.of(Box(-8.0, 8.0, (3,))),
-        action_layout=Layout.of(Box(-2.0, 2.0, (1,))),
-        observation_origin=np.zeros(3),
-        action_low=np.array([-2.0]),
-        action_high=np.array([2.0]),
-    )
+PENDULUM, HOPPER = map(gymnasium.spec, ("Pendulum-v1", "Hopper-v5"))
 
 
 def test_returns_equal_episodes_stepped_by_hand(recorded):
-    evaluator = Evaluator(pendulum(recorded), seeds=[4, 9], episodes=2, seed=0)
+    pendulum = replace(
+        load(recorded),
+        observation_origin=np.full(3, 7.0),
+        action_low=np.array([-2.0]),
+        action_high=np.array([2.0]),
+    )
+    seen = []
+    evaluator = Evaluator(PENDULUM, seeds=[4, 9], episodes=2, seed=0)
     actions = np.array([[0.5, -1.0], [1.0, 0.1]])
-    returns = evaluator.returns(lambda observation: actions[..., None])
+
+    def policy(observation):
+        seen.append(observation)
+        return actions[..., None]
+
+    returns = evaluator.returns(in_units(policy, pendulum))
+    assert {observation.dtype for observation in seen} == {np.dtype(np.float32)}
+    cosine_and_sine = np.stack(seen)[..., :2] + 7.0
+    np.testing.assert_allclose((cosine_and_sine**2).sum(-1), 1.0, atol=1e-5)
     for row in range(2):
         for column in range(2):
             environment = gymnasium.make("Pendulum-v1")
-            environment.reset(seed=evaluator.reset_seeds[2 * row + column])
+            environment.reset(seed=evaluator.reset_seeds()[2 * row + column])
             total, ended = 0.0, False
             while not ended:
                 step = environment.step(np.array([2.0 * actions[row, column]]))
@@ -41,8 +45,8 @@ def test_returns_equal_episodes_stepped_by_hand(recorded):
             assert returns[row, column] == pytest.approx(total)
 
 
-def test_episodes_of_different_lengths_keep_their_own_returns(recorded):
-    evaluator = Evaluator(load(recorded), seeds=[0], episodes=4, seed=0)
+def test_episodes_of_different_lengths_keep_their_own_returns():
+    evaluator = Evaluator(HOPPER, seeds=[0], episodes=4, seed=0)
     lengths = []
 
     def policy(observation):
@@ -55,14 +59,25 @@ def test_episodes_of_different_lengths_keep_their_own_returns(recorded):
     np.testing.assert_array_equal(first, evaluator.returns(policy))
 
 
-def test_a_policy_sees_the_seeds_own_observations(recorded):
-    evaluator = Evaluator(pendulum(recorded), seeds=[1, 2], episodes=1, seed=0)
-    alone = Evaluator(pendulum(recorded), seeds=[2], episodes=1, seed=0)
+def test_a_policy_sees_the_seeds_own_observations():
+    evaluator = Evaluator(PENDULUM, seeds=[1, 2], episodes=1, seed=0)
+    alone = Evaluator(PENDULUM, seeds=[2], episodes=1, seed=0)
 
     def policy(observation):
         return np.clip(observation[..., :1] - observation[..., 1:2], -1, 1)
 
     assert evaluator.returns(policy)[1, 0] == pytest.approx(alone.returns(policy)[0, 0])
+
+
+def test_later_episodes_are_those_of_a_longer_evaluation():
+    whole = Evaluator(PENDULUM, seeds=[1, 2], episodes=4, seed=3)
+    part = Evaluator(PENDULUM, seeds=[1, 2], episodes=2, seed=3)
+
+    def policy(observation):
+        return np.clip(observation[..., :1], -1, 1)
+
+    np.testing.assert_array_equal(part.returns(policy), whole.returns(policy)[:, :2])
+    np.testing.assert_array_equal(part.returns(policy, first=2), whole.returns(policy)[:, 2:])
 
 
 class Fragile(gymnasium.Wrapper):
@@ -100,16 +115,16 @@ class Fragile(gymnasium.Wrapper):
         ("reward", "at step 3 of episode 1 of seed 9: ValueError: the reward is nan"),
     ],
 )
-def test_an_environment_that_fails_is_named_with_episode_and_step(recorded, failure, message):
-    evaluator = Evaluator(pendulum(recorded), seeds=[4, 9], episodes=2, seed=0)
+def test_an_environment_that_fails_is_named_with_episode_and_step(failure, message):
+    evaluator = Evaluator(PENDULUM, seeds=[4, 9], episodes=2, seed=0)
     evaluator.environments[3] = Fragile(evaluator.environments[3], failure)
     with pytest.raises(UserError, match=f"Pendulum-v1 failed in evaluation, {message}") as caught:
         evaluator.returns(lambda observation: np.zeros((2, 2, 1)))
     assert str(caught.value).endswith("run the same command to resume with this evaluation.")
 
 
-def test_environments_are_closed(recorded):
-    evaluator = Evaluator(pendulum(recorded), seeds=[4], episodes=2, seed=0)
+def test_environments_are_closed():
+    evaluator = Evaluator(PENDULUM, seeds=[4], episodes=2, seed=0)
     evaluator.environments = [Fragile(e, None) for e in evaluator.environments]
     evaluator.close()
     assert all(environment.closed for environment in evaluator.environments)

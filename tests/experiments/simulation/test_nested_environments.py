@@ -17,7 +17,7 @@ from dawm_jax.data.spaces import Layout
 from dawm_jax.errors import UserError
 from experiments.simulation import evaluator as evaluation
 from experiments.simulation.environments import make, missing_extra
-from experiments.simulation.evaluator import Evaluator, make_evaluator
+from experiments.simulation.evaluator import in_units, make_evaluator
 from experiments.simulation.simulator import make_simulator
 
 STATE, GOAL = Box(-9.0, 9.0, (2,), np.float64), Box(-9.0, 9.0, (1,), np.float64)
@@ -64,17 +64,17 @@ def reach(recorded, environment=Reach, **changes):
 
 
 def test_a_policy_sees_and_acts_in_the_order_of_the_data(recorded):
-    evaluator = make_evaluator(reach(recorded), [0, 1], 2, 0)
-    seen = []
+    dataset, seen = reach(recorded), []
+    evaluator = make_evaluator(dataset, [0, 1], 2, 0)
 
     def policy(observation):
         seen.append(observation)
         return np.tile([0.5, -0.25], (2, 2, 1))
 
-    returns = evaluator.returns(policy)
+    returns = evaluator.returns(in_units(policy, dataset))
     assert seen[0].shape == (2, 2, 3)
     np.testing.assert_array_equal(seen[0][..., 0], 7.0)  # the desired goal comes first
-    for place, seed in enumerate(evaluator.reset_seeds):
+    for place, seed in enumerate(evaluator.reset_seeds()):
         state = Reach().reset(seed=seed)[0]["observation"]
         at = np.unravel_index(place, (2, 2))
         np.testing.assert_allclose(seen[0][at][1:], state, rtol=1e-6)
@@ -84,7 +84,7 @@ def test_a_policy_sees_and_acts_in_the_order_of_the_data(recorded):
 def test_scores_are_of_the_environment_s_rewards(recorded):
     dataset = reach(recorded)
     plain, shifted = (
-        Evaluator(replace(dataset, reward_shift=shift), [0], 1, 0).returns(
+        make_evaluator(replace(dataset, reward_shift=shift), [0], 1, 0).returns(
             lambda observation: np.zeros((1, 1, 2))
         )
         for shift in (0.0, -1.0)

@@ -1,0 +1,1 @@
+"""What is learned and generated, as files for other programs."""
