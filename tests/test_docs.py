@@ -192,6 +192,7 @@ def test_commands_and_flags_are_found():
         "import_data",
         "export_policy",
         "evaluate",
+        "inspect",
         "attribution",
         "ablation",
         "random_returns",

@@ -8,22 +8,14 @@ import numpy as np
 
 from dawm_jax.evaluation.scores import mean_interval
 from dawm_jax.types import Dataset, Window
+from experiments.reporting import panels
 from experiments.reporting.scores import reported
 from experiments.stages.source import SourceResult
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import MaxNLocator
 
-COLORS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
 STYLES = ("-o", "--s", ":^", "-.D")
-SHADES = {
-    "synthetic": COLORS[0],
-    "one_step_model": COLORS[1],
-    "repeated": COLORS[7],
-    "recorded": COLORS[2],
-    "unclipped": COLORS[8],
-}
 SHOWN = 1_000_000  # synthetic transitions at most
 
 
@@ -69,7 +61,7 @@ def learning_curves(results: dict[str, Any]) -> plt.Figure:
         updates, scores = ([point[name] for point in curve] for name in ("updates", values))
         spreads = [mean_interval(s) or (min(s), max(s)) for s in scores]
         low, high = zip(*spreads, strict=True)
-        color = COLORS[learners.index(entry["name"]) % len(COLORS)]
+        color = panels.COLORS[learners.index(entry["name"]) % len(panels.COLORS)]
         style = STYLES[sources.index(entry["source"]) % len(STYLES)]
         label = f"{entry['name']}, {entry['source']}"
         axes.plot(updates, [np.mean(s) for s in scores], style, ms=4, color=color, label=label)
@@ -149,52 +141,24 @@ def fidelity(report: dict[str, Any]) -> plt.Figure:
     """The figures of `held_out.measure` on one page."""
     figure, grid = plt.subplots(2, 3, figsize=(14, 8), layout="constrained")
     simulator = report["simulator"] or {"changes": {}, "rewards": {}}
-    panels = (
+    shares = (
         ("states, of the recorded variance", report["states"]),
         ("changes of state, of the simulator's variance", simulator["changes"]),
         ("rewards, of the recorded variance", report["rewards"]),
     )
-    for axes, (title, models) in zip(grid.flat, panels, strict=False):
-        for name, shares in models.items():
-            pooled = shares["pooled"] if isinstance(shares, dict) else shares
-            steps = range(1, len(pooled) + 1)
-            axes.plot(steps, np.array(pooled, float), "o-", ms=3, color=SHADES[name], label=name)
+    for axes, (title, models) in zip(grid.flat, shares, strict=False):
+        panels.explained(axes, models)
         axes.set_title(title)
-        axes.set_xlabel("step of the window")
-        axes.set_ylabel("share explained")
-        low = min(max(axes.get_ylim()[0], -0.1), 0.99)  # below 0 is worse than the mean
-        axes.set_ylim(low, 1.0 + 0.03 * (1.0 - low))
-    _bars(grid[1, 0], {n: r["dimensions"] for n, r in report["variance_ratio"].items()})
+    panels.bars(grid[1, 0], panels.by_dimension(report["variance_ratio"]))
     grid[1, 0].set_title("variance of states, synthetic / recorded")
     grid[1, 0].set_xlabel("observation")
-    actions = {n: a["dimensions"] for n, a in (report["actions"] or {}).items() if a}
-    _bars(grid[1, 1], actions)
+    panels.bars(grid[1, 1], panels.by_dimension(report["actions"] or {}))
     grid[1, 1].set_title("actions inferred, share of variance explained")
     grid[1, 1].set_xlabel("action")
     grid[1, 1].set_ylim(max(grid[1, 1].get_ylim()[0], -0.1), 1.03)
     if report["returns"]:
-        own, *others = report["returns"]
-        columns = {
-            name: [entry[name] for entry in others]
-            for name in ("target", "obtained", "standard_error")
-        }
-        grid[1, 2].errorbar(*columns.values(), fmt="o-", ms=3, label="quantiles of the data")
-        grid[1, 2].errorbar(*(own[name] for name in columns), fmt="s", label="each state's own")
-        grid[1, 2].axline((0, 0), slope=1.0, color="gray", linewidth=1)
-        grid[1, 2].set_xlabel("target return-to-go / return scale")
-        grid[1, 2].set_ylabel("return of chained rollouts")
+        panels.returns(grid[1, 2], report["returns"])
     for axes in grid.flat:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small", loc="lower left")
     return figure
-
-
-def _bars(axes: plt.Axes, groups: dict[str, list[float | None]]) -> None:
-    """Bars side by side for each group, one a dimension."""
-    width = 0.8 / max(len(groups), 1)
-    for index, (name, values) in enumerate(groups.items()):
-        heights = np.array(values, float)
-        at = np.arange(len(heights)) + (index - (len(groups) - 1) / 2) * width
-        axes.bar(at, heights, width, color=SHADES[name], label=name)
-    axes.axhline(1.0, color="gray", linewidth=1)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

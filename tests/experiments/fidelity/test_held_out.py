@@ -29,6 +29,7 @@ from experiments.run.context import Run
 from experiments.simulation.simulator import make_simulator
 
 MODELS = ["synthetic", "one_step_model", "repeated"]
+LABELS = ["synthetic", "one-step model", "repeated"]  # of them in pictures
 ROLLOUTS = [name for name, source in SOURCES.items() if isinstance(source(), RolloutSource)]
 Z, ANGLE, SPEED = 0, 1, slice(5, 11)  # of Hopper's observation
 
@@ -576,10 +577,10 @@ def drawn(report, path):
 
 def test_the_page_shows_what_was_measured(report, bare, tmp_path):
     returns = ["quantiles of the data", "each state's own"]
-    recorded = ["recorded", *MODELS]
+    recorded = ["recorded", *LABELS]
     actions = ["recorded", "unclipped", "synthetic"]
-    assert drawn(report, tmp_path) == [MODELS, recorded, MODELS[:2], MODELS, actions, returns]
-    assert drawn(bare, tmp_path) == [MODELS, [], MODELS[:2], MODELS, ["recorded"], []]
+    assert drawn(report, tmp_path) == [LABELS, recorded, LABELS[:2], LABELS, actions, returns]
+    assert drawn(bare, tmp_path) == [LABELS, [], LABELS[:2], LABELS, ["recorded"], []]
 
 
 def test_the_page_shows_shares_far_below_zero_and_none(bare, tmp_path):
@@ -588,5 +589,5 @@ def test_the_page_shows_shares_far_below_zero_and_none(bare, tmp_path):
         "rewards": {"synthetic": [-7.0, -9.0, None], "one_step_model": [-8.0, None, None]},
         "actions": {"recorded": {"pooled": None, "dimensions": [None] * 3}},
     }
-    assert drawn(poor, tmp_path)[2] == MODELS[:2]
+    assert drawn(poor, tmp_path)[2] == LABELS[:2]
     assert drawn({**poor, "actions": None}, tmp_path)[4] == []

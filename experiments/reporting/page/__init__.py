@@ -1,0 +1,1 @@
+"""One page about data, what was synthesized from them, and what was learnt."""
