@@ -55,6 +55,7 @@ class Dataset:
     action_layout: Any = None
     reward_shift: float = 0.0  # in the rewards and returns, not in the environment's
     reference_note: str | None = None  # where the reference scores are from, or why there are none
+    synthetic: tuple[str, ...] = ()  # ids of its data sets that a source generated
 
     @property
     def transitions(self) -> int:

@@ -12,9 +12,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dawm_jax.data.formats.minari import load
-from dawm_jax.errors import require
+from dawm_jax.errors import UserError, require
+from dawm_jax.types import Dataset
 from experiments.reporting import results
-from experiments.run.config import build, data_settings
+from experiments.run.config import Components, build, data_settings, from_json
 from experiments.run.context import Run
 from experiments.simulation.d4rl_mirror import fetch_missing
 from experiments.simulation.evaluator import Evaluator, make_evaluator
@@ -78,25 +79,12 @@ def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
     Raises:
         UserError: the config, the data or the machine is unusable.
     """
-    components = build(config)
-    check_switches()
-    share_cores(config.seeds)
-    check_devices()
-    cache_programs()
+    components = _start(config)
     on_first(check_writable, workdir)
     on_first(collect_missing, config.dataset, config.collect_steps)
     mirror = config.d4rl_mirror, config.d4rl_revision
     on_first(fetch_missing, config.dataset, config.download, *mirror)
-    with enough_memory("the number of steps in the data set"):
-        dataset = after_first(
-            lambda: load(config.dataset, download=config.download, **data_settings(config))
-        )
-    print(
-        f"data: {dataset.id}, {dataset.transitions} transitions in {len(dataset.lengths)} "
-        f"episodes, mean return {dataset.recorded_returns.mean():.1f}, "
-        f"return scale {dataset.return_scale:g}",
-        flush=True,
-    )
+    dataset = _loaded(config, config.download)
     on_first(_describe, config, workdir)
     if profile:
         print(tracing.explain(workdir), flush=True)
@@ -108,6 +96,51 @@ def prepare(config: ConfigDict, workdir: Path, profile: bool = False) -> Run:
         f"data set '{dataset.id}' on a shared disk",
     )
     return this
+
+
+def reopen(workdir: Path) -> Run:
+    """A run from its folder, with its data loaded; nothing in the folder changes.
+
+    Raises:
+        UserError: this is no folder of a run, its settings are not those of this version, or its
+            data set is not on this machine.
+    """
+    path = workdir / "config.json"
+    require(
+        path.is_file(),
+        f"{workdir} is not the folder of a run: there is no {path}. Name a --workdir of "
+        "experiments.main",
+    )
+    try:
+        config = from_json(json.loads(path.read_text()))
+    except (ValueError, UserError) as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    components = _start(config)
+    return Run(config, components, workdir, _loaded(config, download=False))
+
+
+def _start(config: ConfigDict) -> Components:
+    """The components of a config, after checks of the machine."""
+    components = build(config)
+    check_switches()
+    share_cores(config.seeds)
+    check_devices()
+    cache_programs()
+    return components
+
+
+def _loaded(config: ConfigDict, download: bool) -> Dataset:
+    """The data set of a config, which is described on the terminal."""
+    with enough_memory("the number of steps in the data set"):
+        dataset = after_first(lambda: load(download=download, **data_settings(config)))
+    mark = f" (synthetic: {', '.join(dataset.synthetic)})" if dataset.synthetic else ""
+    print(
+        f"data: {dataset.id}{mark}, {dataset.transitions} transitions in {len(dataset.lengths)} "
+        f"episodes, mean return {dataset.recorded_returns.mean():.1f}, "
+        f"return scale {dataset.return_scale:g}",
+        flush=True,
+    )
+    return dataset
 
 
 def _describe(config: ConfigDict, workdir: Path) -> None:

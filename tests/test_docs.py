@@ -199,6 +199,7 @@ def test_commands_and_flags_are_found():
         "benchmark",
         "faults",
         "readme",
+        "synthesize",
     )
     assert modules == {f"experiments.{name}" for name in names}
     assert {"workdir", "config", "profile"} <= defined_flags("experiments.ablation")

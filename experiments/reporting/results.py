@@ -45,6 +45,7 @@ def _dataset(dataset: Dataset) -> dict[str, Any]:
     scores = normalized_score(returns, reference) if reference else None
     return {
         "id": dataset.id,
+        "synthetic": list(dataset.synthetic),
         "episodes": len(dataset.lengths),
         "transitions": dataset.transitions,
         "environment": environment.id if environment else None,

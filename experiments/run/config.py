@@ -150,6 +150,7 @@ def build(config: ConfigDict) -> Components:
 def data_settings(config: ConfigDict) -> dict[str, Any]:
     """How `load` reads the data set of a run."""
     return {
+        "dataset_id": config.dataset,
         "discount": config.discount,
         "return_scale": config.return_scale,
         "action_bounds": config.action_bounds,
@@ -158,6 +159,27 @@ def data_settings(config: ConfigDict) -> dict[str, Any]:
         "episodes": config.episodes,
         "share": config.episode_share,
     }
+
+
+def from_json(stored: Any) -> ConfigDict:
+    """The config of a run from JSON, which has lists for tuples.
+
+    Raises:
+        UserError: these are not the settings of a run of this version.
+    """
+
+    def restored(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: restored(one) for name, one in value.items()}
+        return tuple(restored(one) for one in value) if isinstance(value, list) else value
+
+    try:
+        config = ConfigDict(restored(stored))
+        data_settings(config)
+    except (ValueError, TypeError, AttributeError) as error:
+        what = str(error).splitlines()[0]
+        raise UserError(f"these are not the settings of a run of this version: {what}") from error
+    return config
 
 
 def _from_block(

@@ -16,7 +16,7 @@ from dawm_jax.data.formats.minari import load
 from dawm_jax.errors import UserError, require, require_choice
 from dawm_jax.learners import DataStatistics, Learner
 from dawm_jax.types import Dataset
-from experiments.run.config import build, data_settings
+from experiments.run.config import build, data_settings, from_json
 from experiments.store.checkpoints import read_last
 from experiments.store.stage import StageFiles
 
@@ -44,8 +44,8 @@ class FinishedRun:
         )
         try:
             results = json.loads(path.read_text())
-            config, entries = _config(results["config"]), results["learners"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            config, entries = from_json(results["config"]), results["learners"]
+        except (ValueError, KeyError, TypeError, UserError) as error:
             raise UserError(
                 f"{path} is damaged ({type(error).__name__}: {error}): run experiments.main again, "
                 "which finds the finished stages"
@@ -60,7 +60,7 @@ class FinishedRun:
     @cached_property
     def dataset(self) -> Dataset:
         """The run's data set, which tells the environment and the scale of actions."""
-        dataset = load(self.config.dataset, **data_settings(self.config))
+        dataset = load(**data_settings(self.config))
         expected = self.results["dataset"]["transitions"]
         require(
             dataset.transitions == expected,
@@ -134,14 +134,3 @@ class FinishedRun:
             "experiments.main again to finish it",
         )
         return states
-
-
-def _config(stored: dict[str, Any]) -> ConfigDict:
-    """The config of a run from JSON, which has lists for tuples."""
-
-    def restored(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: restored(one) for name, one in value.items()}
-        return tuple(restored(one) for one in value) if isinstance(value, list) else value
-
-    return ConfigDict(restored(stored))

@@ -17,11 +17,12 @@ from dawm_jax.data.formats.steps import Recording, check_actions, check_observat
 from dawm_jax.data.references import task_scores
 from dawm_jax.data.summary import summary
 from dawm_jax.errors import require, require_choice
+from dawm_jax.export.minari import write
 from experiments.simulation.environments import specification
 from experiments.simulation.import_options import Options
 from experiments.simulation.import_spaces import action_space, check_sizes
 from experiments.simulation.ogbench_tasks import Task, single_task
-from experiments.store.new_data_set import new_data_set, write
+from experiments.store.new_data_set import bytes_of, new_data_set, reserve
 
 # D4RL's rewards and physics are those of version 2; version 4 has the same rewards.
 D4RL_ENVIRONMENTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -78,6 +79,7 @@ def import_data(
         check_sizes(spec, shapes)
         unit = kind in ("d4rl", "ogbench")
         space, bounds = action_space(recording.episodes, options, spec, unit)
+        reserve(bytes_of(recording.episodes), len(recording.episodes))
         write(
             dataset_id,
             recording.episodes,

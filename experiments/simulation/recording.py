@@ -11,8 +11,9 @@ import numpy as np
 from dawm_jax.data.formats.minari_files import folder_of, open_data_set
 from dawm_jax.data.references import REFERENCE_SCORES
 from dawm_jax.errors import UserError
+from dawm_jax.export.minari import write
 from experiments.simulation.behaviors import QUALITIES, ROBOTS, Behavior
-from experiments.store.new_data_set import new_data_set, write
+from experiments.store.new_data_set import bytes_of, new_data_set, reserve
 from experiments.system.workers import in_processes
 
 
@@ -32,10 +33,11 @@ def collect(
     dataset_id = f"local/{robot}/{quality}-v0"
     with new_data_set(dataset_id, overwrite):
         episodes = _record_blocks(environment_id, quality, steps, seed)
+        reserve(bytes_of(episodes), len(episodes))
         write(
             dataset_id,
             episodes,
-            environment=environment_id,
+            environment=gymnasium.spec(environment_id),
             reference_scores=REFERENCE_SCORES[robot],
             algorithm_name=f"SAC, {quality}, seed {seed}",
             description=(

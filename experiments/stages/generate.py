@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -14,7 +13,7 @@ from dawm_jax.sources.generate import Synthesis, default_chunk, synthesize_parts
 from dawm_jax.training.devices import device_mesh
 from dawm_jax.types import Transition
 from experiments.run.context import Run
-from experiments.store import files, transitions
+from experiments.store import files, parts, transitions
 from experiments.store.metrics import StageProgress
 from experiments.store.stage import Stage, StageFiles
 from experiments.system.machine import enough_memory, pool_memory
@@ -59,17 +58,14 @@ def generate(
 def _generate_parts(
     run: Run, name: str, folder: StageFiles, source: Source, states: States
 ) -> float | None:
-    """Generates the missing parts; returns transitions per second, None if none was missing.
-
-    A part is named by the number of its first unit and the one after its last.
-    """
+    """Generates the missing parts; returns transitions per second, None if none was missing."""
     settings = run.components.synthesis
     units = source.units(settings.transitions)
-    done = on_first(_resume, folder.parts, name)
+    done = on_first(parts.sound_end, folder.parts, name)
     first, started, count = done, monotonic(), 0
     with postponed() as stop, StageProgress(name, units, done) as progress:
         for end, part in _parts(run, settings, source, states, done):
-            path = folder.parts / f"{done:09}-{end:09}.npz"
+            path = parts.path_of(folder.parts, done, end)
             on_first(transitions.write_part, path, part, run.dataset)
             done, count = end, count + len(part.reward)
             progress.update(done)
@@ -93,26 +89,3 @@ def _trace(run: Run, name: str, source: Source, states: States) -> None:
     few = min(settings.chunk or default_chunk(device_mesh()), units)
     one = replace(settings, transitions=max(1, few * settings.transitions // units))
     trace(run.workdir, name, "one chunk", lambda: list(_parts(run, one, source, states)))
-
-
-def _resume(folder: Path, name: str) -> int:
-    """The number of units in the sound parts; those after a damaged one are deleted."""
-    folder.mkdir(exist_ok=True)
-    sound = list(_sound_parts(folder, name))
-    for other in set(folder.glob("*.npz")) - set(sound):
-        files.remove(other)
-    return _end(sound[-1]) if sound else 0
-
-
-def _sound_parts(folder: Path, name: str) -> Iterator[Path]:
-    """The parts from the first unit on, up to the first that is missing or damaged."""
-    end = 0
-    for seal in sorted(folder.glob("*.npz.sha256")):  # which a lost part still has
-        path = seal.with_suffix("")
-        if path.name.startswith(f"{end:09}-") and files.sound(path, name):
-            yield path
-            end = _end(path)
-
-
-def _end(part: Path) -> int:
-    return int(part.stem.split("-")[1])

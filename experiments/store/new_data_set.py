@@ -3,15 +3,10 @@
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import minari
-from gymnasium.spaces import Box
-from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage.datasets_root_dir import get_dataset_path
 
@@ -27,21 +22,15 @@ PER_EPISODE = 20_000  # bytes of an HDF5 file, besides the numbers; measured: 15
 
 @contextmanager
 def new_data_set(dataset_id: str, overwrite: bool) -> Iterator[None]:
-    """Within it, `write` writes the data set into a hidden folder; at its end it takes its place.
+    """Within it, `export.minari.write` writes into a hidden folder; at its end it takes its place.
+
+    What is written should be announced by `reserve`.
 
     Raises:
         UserError: this is no id; the data set exists and may not be overwritten; its folder is not
             writable; another process writes it; the disk is full.
     """
-    path = folder_of(dataset_id)
-    try:
-        parse_dataset_id(dataset_id)
-    except (TypeError, ValueError):  # TypeError without a version
-        raise UserError(
-            f"'{dataset_id}' is no id of a data set: it must be a name and a version, such as "
-            "robots/arm-v0"
-        ) from None
-    check_writable(path)
+    path = check_new(dataset_id, overwrite)
     root = get_dataset_path()
     # Beside the data sets, so that a rename moves it into place.
     partial = root / f".writing-{dataset_id.replace('/', '-')}"
@@ -52,8 +41,7 @@ def new_data_set(dataset_id: str, overwrite: bool) -> Iterator[None]:
     ):
         _put_back(replaced, path)  # of a killed process
         shutil.rmtree(partial, ignore_errors=True)
-        if path.exists() and not overwrite:
-            raise UserError(f"'{dataset_id}' already exists; replace it with --overwrite")
+        _check_missing(dataset_id, path, overwrite)  # again: another process may have written it
         try:
             with _data_sets_in(partial):
                 written = get_dataset_path(dataset_id)
@@ -73,46 +61,42 @@ def _put_back(replaced: Path, path: Path) -> None:
         replaced.rename(path)
 
 
-def write(
-    dataset_id: str,
-    episodes: Iterable[Fields],
-    *,
-    environment: Any = None,
-    spaces: tuple[Box, Box] | None = None,
-    reference_scores: tuple[float, float] | None = None,
-    **about: Any,
-) -> None:
-    """Writes episodes as a data set, inside `new_data_set`.
+def check_new(dataset_id: str, overwrite: bool) -> Path:
+    """The folder of a data set that can be written; see `new_data_set`."""
+    path = folder_of(dataset_id)
+    try:
+        parse_dataset_id(dataset_id)
+    except (TypeError, ValueError):  # TypeError without a version
+        raise UserError(
+            f"'{dataset_id}' is no id of a data set: it must be a name and a version, such as "
+            "robots/arm-v0"
+        ) from None
+    _check_missing(dataset_id, path, overwrite)
+    check_writable(path)
+    return path
+
+
+def _check_missing(dataset_id: str, path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise UserError(f"'{dataset_id}' already exists; replace it with --overwrite")
+
+
+def reserve(numbers: int, episodes: int) -> None:
+    """Allocates room for a moment: HDF5 crashes where a disk is full in the middle.
 
     Args:
-        environment: the id or specification of the environment that they are from, if known.
-        spaces: of observations and actions; the environment's unless given.
-        reference_scores: returns that score 0 and 100.
-        about: further arguments of Minari, such as description.
+        numbers: bytes of all arrays.
     """
-    parts = list(episodes)
-    numbers = sum(field.nbytes for episode in parts for field in episode.values())
-    _reserve(get_dataset_path(), numbers + PER_EPISODE * (1 + len(parts)))
-    if spaces:
-        about |= {"observation_space": spaces[0], "action_space": spaces[1]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on metadata that local data sets lack
-        minari.create_dataset_from_buffers(
-            dataset_id,
-            [EpisodeBuffer(id=i, infos={}, **episode) for i, episode in enumerate(parts)],
-            env=environment,
-            ref_min_score=reference_scores and reference_scores[0],
-            ref_max_score=reference_scores and reference_scores[1],
-            data_format="hdf5",
-            **about,
-        )
-
-
-def _reserve(folder: Path, size: int) -> None:
-    """Allocates `size` bytes for a moment: HDF5 crashes where a disk is full in the middle."""
+    folder = get_dataset_path()
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):  # not on macOS
-            os.posix_fallocate(file.fileno(), 0, size)
+            os.posix_fallocate(file.fileno(), 0, numbers + PER_EPISODE * (1 + episodes))
+
+
+def bytes_of(episodes: Iterable[Fields]) -> int:
+    """Of all arrays of episodes."""
+    return sum(array.nbytes for episode in episodes for array in episode.values())
 
 
 @contextmanager

@@ -47,15 +47,19 @@ class Stage:
         Raises:
             UserError: another process is working on the stage.
         """
-        path = workdir / "stages" / self.folder_name
+        found = self.files(workdir)
         with ExitStack() as stack:
 
             def hold() -> None:
-                path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(path / "lock", f"the stage {self.name}"))
+                found.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(found.path / "lock", f"the stage {self.name}"))
 
             on_first(hold)
-            yield StageFiles(path)
+            yield found
+
+    def files(self, workdir: Path) -> "StageFiles":
+        """The files of the stage's result, which need not exist."""
+        return StageFiles(workdir / "stages" / self.folder_name)
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,13 @@ class StageFiles:
         return self.path / "transitions.npz"
 
     @property
+    def episodes(self) -> Path:
+        """Synthetic episodes."""
+        return self.path / "episodes.npy"
+
+    @property
     def parts(self) -> Path:
-        """Synthetic transitions that are not joined yet, a folder."""
+        """Synthetic transitions or episodes that are not joined yet, a folder."""
         return self.path / "parts"
 
     def results(self) -> list[Path]:

@@ -120,6 +120,7 @@ def load(
         return_scale=return_scale or default_return_scale(dataset, environment),
         reference_scores=scores,
         reference_note=notes[0] if notes else None,
+        synthetic=tuple(part.id for part in parts if part.storage.metadata.get("synthetic")),
     )
 
 

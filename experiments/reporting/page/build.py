@@ -14,17 +14,10 @@ from experiments.reporting.page.learnt import learnt
 from experiments.reporting.page.provenance import provenance
 from experiments.reporting.page.summary import summary
 from experiments.reporting.page.synthetic import source
+from experiments.run.config import data_settings, from_json
 from experiments.store.files import write_text
 from experiments.store.stage import stages_of
 from experiments.system.disk_errors import disk_errors_explained
-
-AS_LOADED = {  # settings of a run by the arguments of `load`
-    "discount": "discount",
-    "return_scale": "return_scale",
-    "action_bounds": "action_bounds",
-    "episodes": "episodes",
-    "episode_share": "share",
-}
 
 
 def write_page(
@@ -110,10 +103,7 @@ def page_of_run(workdir: Path, films: int, command: str) -> str:
 
 def _loaded(config: dict[str, Any], results: dict[str, Any] | None) -> Dataset:
     """The data set of a run, loaded as the run did."""
-    settings: dict[str, Any] = {
-        argument: config[name] for name, argument in AS_LOADED.items() if name in config
-    }
-    dataset = load(config["dataset"], **settings)
+    dataset = load(**data_settings(from_json(config)))
     if results is not None:
         found = {"transitions": dataset.transitions, "episodes": len(dataset.lengths)}
         then = {name: results["dataset"][name] for name in found}
