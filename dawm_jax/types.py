@@ -149,8 +149,8 @@ class Transition(struct.PyTreeNode):
 
     observation: Array  # (N, observation_dim)
     action: Array  # (N, action_dim)
-    reward: Array  # (N,)
-    discount: Array  # (N,) gamma, or 0 where next_observation is terminal
+    reward: Array  # (N,); of several steps, their discounted sum
+    discount: Array  # (N,) gamma to the power of the steps, or 0 where next_observation is terminal
     next_observation: Array  # (N, observation_dim)
     next_action: Array  # (N, action_dim) the action taken in next_observation; zeros if none is
     next_action_mask: Array  # (N,) bool; False where no next action is known

@@ -43,6 +43,7 @@ ARMS = (
 def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
     """Trains every arm of every learner, and writes attribution.json in the run's folder."""
     # Here, because the processes that record data import this module and need none of it.
+    from dawm_jax.errors import require
     from experiments import pipeline
     from experiments.reporting.results import learner_entry
     from experiments.reporting.scores import attribution
@@ -58,6 +59,11 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
     config.sources = (source_name,)
     with disk_errors_explained(workdir), pipeline.evaluating(config, workdir) as (run, evaluator):
         simulator = whole_simulator(run.dataset)  # before anything is trained
+        require(
+            not getattr(run.components.sources[source_name], "sums_rewards", False),
+            f"transitions of '{source_name}' sum several rewards, and the simulator's outcomes are "
+            f"of single steps: set {source_name}.return_steps to 1 and unset return_lambda",
+        )
         source = run_source(run, source_name)
         data = {
             "recorded": SourceResult("recorded", run.data_stage, {}),

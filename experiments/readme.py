@@ -22,6 +22,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or severa
     "fidelity": tables.fidelity,
     "references": lambda runs: tables.references(*runs),
     "ablation": lambda runs: tables.ablation(*runs),
+    "variants": lambda runs: scores.variants(*runs),
     "targets": target_table,
     "benchmark": case_table,
 }

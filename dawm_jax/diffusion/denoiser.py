@@ -117,6 +117,7 @@ def denoise(
     keys: Array,
     shape: tuple[int, int],
     sampling: Sampling,
+    recorded: Array | None = None,
 ) -> Array:
     """Draws samples with classifier-free guidance.
 
@@ -125,6 +126,8 @@ def denoise(
         clip: clips an estimate of the clean data (B, T, C) to the data's range.
         keys: (B,) one key per sample, so that a sample does not depend on its batch.
         shape: (T, C).
+        recorded: (B, T, C) clean data to start from, noised as `sampling.start` says; without,
+            samples start from pure noise.
 
     Returns:
         (B, T, C).
@@ -148,4 +151,7 @@ def denoise(
         return jax.vmap(lambda key: jax.random.normal(key, shape))(draw_keys)
 
     times = process.grid(sampling.sampling_steps)
-    return sample(estimate_x0, noise, process, times, sampling.sampler, sampling.temperature)
+    if recorded is not None:
+        times = times[-1 - sampling.remaining :]
+    settings = (times, sampling.sampler, sampling.temperature)
+    return sample(estimate_x0, noise, process, *settings, recorded)

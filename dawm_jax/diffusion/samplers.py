@@ -14,7 +14,7 @@ import numpy as np
 
 from dawm_jax.diffusion.schedule import Schedule
 from dawm_jax.errors import require_choice
-from dawm_jax.settings import Few, Strength, check_settings
+from dawm_jax.settings import Few, Share, Strength, check_settings
 from dawm_jax.types import Array
 
 Coefficients = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -72,6 +72,14 @@ class Sampling:
     sampler: str = "ancestral"
     temperature: Strength = 1.75
     guidance_scale: Strength = 1.0
+    # The share of the visited times, the last ones, that a recorded window is denoised from, noised
+    # to the first of them (GTA, Lee et al. 2024: 0.5); 1: windows are denoised from pure noise.
+    start: Share = 1.0
+
+    @property
+    def remaining(self) -> int:
+        """The number of visited times that `start` leaves, rounded half up."""
+        return int(self.start * self.sampling_steps + 0.5)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -85,17 +93,19 @@ def sample(
     times: np.ndarray,
     sampler: str,
     temperature: float,
+    recorded: Array | None = None,
 ) -> Array:
-    """Denoises from pure noise.
+    """Denoises from pure noise, or from recorded data noised to the first time.
 
     Args:
         estimate_x0: maps x and its time's clock (), alpha () and sigma () to the clean data.
         noise: maps a draw's number () to standard normal noise of the data's shape.
         schedule: the noise schedule.
-        times: (N + 1,) the schedule's `grid`.
+        times: (N + 1,) the schedule's `grid`, or its last times.
         sampler: a key of `SAMPLERS`.
         temperature: scales every standard deviation, including that of the starting noise
             (Decision Diffuser's code).
+        recorded: clean data.
 
     Returns:
         A sample of the data's shape.
@@ -114,9 +124,13 @@ def sample(
         x = from_x0 * x0 + from_previous * previous + from_x * x
         return (x + temperature * deviation * noise(draw), x0), None
 
-    # For data of unit variance; 1 if the schedule preserves the variance.
-    deviation = np.float32(np.sqrt(alpha[0] ** 2 + sigma[0] ** 2))
-    start = temperature * deviation * noise(jnp.int32(0))
+    if recorded is None:
+        # For data of unit variance; 1 if the schedule preserves the variance.
+        deviation = np.float32(np.sqrt(alpha[0] ** 2 + sigma[0] ** 2))
+        start = temperature * deviation * noise(jnp.int32(0))
+    else:
+        deviation = np.float32(temperature * sigma[0])
+        start = np.float32(alpha[0]) * recorded + deviation * noise(jnp.int32(0))
     carry = (start, jnp.zeros_like(start))
     (x, _), _ = jax.lax.scan(denoise, carry, (jnp.arange(1, len(times)), rows))
     return x

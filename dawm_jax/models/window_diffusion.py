@@ -160,12 +160,14 @@ class WorldModel(ModelSettings, Diffusion):
         context: Context,
         keys: Array,
         sampling: Sampling = DEFAULT_SAMPLING,
+        recorded: Window | None = None,
     ) -> Rollout:
         """Generates one window from each context.
 
         Args:
             context: B contexts.
             keys: (B,) one key per window, so that a window does not depend on its batch.
+            recorded: the B windows that `sampling.start` is about; without, from pure noise.
 
         Raises:
             UserError: `sampling` visits more times than the schedule has.
@@ -173,7 +175,9 @@ class WorldModel(ModelSettings, Diffusion):
         codec = state.codec
         predict = self._predict(state.ema_params, codec, context)
         shape = (self.horizon, codec.width)
-        return codec.decode(denoise(self, predict, codec.clip, keys, shape, sampling), context)
+        start = None if recorded is None else codec.encode(recorded)[0]
+        x0 = denoise(self, predict, codec.clip, keys, shape, sampling, start)
+        return codec.decode(x0, context)
 
     def _predict(self, params: optax.Params, codec: WindowCodec, context: Context) -> Predict:
         """The network as a function of noised windows, whose given entries are held fixed."""

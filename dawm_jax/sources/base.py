@@ -37,6 +37,9 @@ class Source(Protocol):
     def inputs(self, dataset: Dataset) -> Any:
         """The part of the data set that `generate` reads, as a pytree of arrays."""
 
+    def calibrate(self, states: States, inputs: Any, key: Array) -> Any:
+        """The inputs with what is measured once, before any unit is generated with this key."""
+
     def generate(
         self, states: States, inputs: Any, index: Array, key: Array
     ) -> tuple[Transition, Array]:
@@ -44,6 +47,7 @@ class Source(Protocol):
 
         Args:
             states: the trained states of `models`.
+            inputs: those of `calibrate`.
             index: (B,) numbers of the units. A unit depends only on its number and the key.
 
         Returns:
@@ -58,10 +62,14 @@ class Starts(struct.PyTreeNode):
     rows: Array  # (M,) rows of the recorded steps
     return_to_go: Array  # (M,) the target of each step, in units of the return scale
     discount: Array  # ()
+    limit: Array | None = None  # () of what a source drops, if it measures one
 
-    def draw(self, key: Array) -> Context:
-        """One context."""
-        number = jax.random.randint(key, (), 0, len(self.rows))
+    def draw(self, key: Array) -> Array:
+        """The number () of one start."""
+        return jax.random.randint(key, (), 0, len(self.rows))
+
+    def context(self, number: Array) -> Context:
+        """The contexts of the starts `number` (B,)."""
         row = self.rows[number]
         return Context(
             self.episodes.observation[row], self.episodes.action[row], self.return_to_go[number]
@@ -73,13 +81,15 @@ class ReturnTarget:
     """The return-to-go to condition on, in units of the return scale.
 
     Either `value`, for every rollout; or the recorded one times `own`, a negative one divided by it
-    (as GTA, Lee et al. 2024, for 1.3); or, if both are None, at least low + stretch * (q - low),
-    where q is the data's `quantile` of the return-to-go and low its minimum. A context whose
-    recorded return-to-go is higher keeps it, so quantile 0 conditions on the recorded one.
+    (as GTA, Lee et al. 2024, for 1.3); or, if `conditional`, at least the quantile that the source
+    predicts for the state and the action; or else at least low + stretch * (q - low), where q is
+    the data's `quantile` of the return-to-go and low its minimum. A context whose recorded
+    return-to-go is higher keeps it, so quantile 0 conditions on the recorded one.
     """
 
     value: Number | None = None
     own: Positive | None = None
+    conditional: bool = False
     quantile: Share = 0.9
     stretch: Positive = 1.1
 
@@ -89,14 +99,23 @@ class ReturnTarget:
             self.value is None or self.own is None,
             f"ReturnTarget.value is {self.value} and ReturnTarget.own {self.own}: unset one",
         )
+        require(
+            not self.conditional or self.value is self.own is None,
+            f"ReturnTarget.conditional is True, value {self.value} and own {self.own}: set one",
+        )
 
     def of(self, return_to_go: np.ndarray) -> np.ndarray:
-        """The target (N,) of each step, given its recorded return-to-go (N,)."""
+        """The target (N,) of each step, given its recorded return-to-go (N,).
+
+        If `conditional`, the recorded one, the least that a target can be.
+        """
         if self.value is not None:
             return np.full_like(return_to_go, self.value)
         if self.own is not None:
             factor = return_to_go.dtype.type(self.own)
             return np.where(return_to_go > 0.0, return_to_go * factor, return_to_go / factor)
+        if self.conditional:
+            return return_to_go
         low = float(return_to_go.min())
         least = low + self.stretch * (float(np.quantile(return_to_go, self.quantile)) - low)
         return np.maximum(return_to_go, return_to_go.dtype.type(least))
@@ -171,8 +190,12 @@ class RolloutSource:
     def units(self, transitions: int) -> int:
         return -(-transitions // self.steps)
 
+    def start_rows(self, dataset: Dataset) -> np.ndarray:
+        """The rows of the steps that rollouts start from: all recorded ones."""
+        return np.flatnonzero(np.asarray(dataset.episodes.steps_left))
+
     def inputs(self, dataset: Dataset) -> Starts:
-        rows = np.flatnonzero(np.asarray(dataset.episodes.steps_left))
+        rows = self.start_rows(dataset)
         recorded = np.asarray(dataset.episodes.return_to_go)[rows] / dataset.return_scale
         return Starts(
             episodes=dataset.episodes,
@@ -181,9 +204,17 @@ class RolloutSource:
             discount=jnp.float32(dataset.discount),
         )
 
+    def calibrate(self, states: States, inputs: Starts, key: Array) -> Starts:
+        return inputs
+
     def generate(
         self, states: States, inputs: Starts, index: Array, key: Array
     ) -> tuple[Transition, Array]:
         keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)
-        context = jax.vmap(inputs.draw)(keys[:, 0])
-        return self.rollout(states, context, keys[:, 1], inputs.discount)
+        return self.from_starts(states, inputs, jax.vmap(inputs.draw)(keys[:, 0]), keys[:, 1])
+
+    def from_starts(
+        self, states: States, inputs: Starts, number: Array, keys: Array
+    ) -> tuple[Transition, Array]:
+        """The units that begin at the starts `number` (B,), with keys (B,)."""
+        return self.rollout(states, inputs.context(number), keys, inputs.discount)

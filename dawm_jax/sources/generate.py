@@ -83,7 +83,8 @@ def synthesize_parts(
         the last chunk, on the host.
     """
     units = source.units(settings.transitions)
-    states, inputs, key = place((states, source.inputs(dataset), key), mesh)
+    inputs = source.calibrate(states, source.inputs(dataset), key)
+    states, inputs, key = place((states, inputs, key), mesh)
     devices = mesh.size if mesh else 1
     size = min(settings.chunk or default_chunk(mesh), units)
     while start < units:

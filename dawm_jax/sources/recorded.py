@@ -26,6 +26,9 @@ class Recorded:
     def inputs(self, dataset: Dataset) -> None:
         return None
 
+    def calibrate(self, states: States, inputs: None, key: Array) -> None:
+        return None
+
     def generate(
         self, states: States, inputs: Any, index: Array, key: Array
     ) -> tuple[Transition, Array]:

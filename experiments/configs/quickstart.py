@@ -26,6 +26,7 @@ def get_config(dataset: str = "local/hopper/medium-v0") -> ConfigDict:
     config.dawm.world_model.update(batch_size=128, ema_start=500)
     config.dawm.inverse_dynamics.steps = 1_000
     config.dawm.termination.steps = 2_000
+    config.dawm.return_quantile.steps = config.dawm.dynamics.steps = 2_000
     config.fidelity.update(windows=512, judged=256, transitions=1_024, contexts=64)
     config.fidelity.update(episodes=32, steps=120)
     config.fidelity.one_step_model.steps = 2_000

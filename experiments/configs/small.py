@@ -18,8 +18,9 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.dawm.world_model.steps = 8_000
     config.dawm.inverse_dynamics.steps = 20_000
     config.dawm.termination.steps = 6_000
+    config.dawm.return_quantile.steps = 6_000
     config.fidelity.one_step_model.steps = 6_000
-    config.one_step.dynamics.steps = 20_000
+    config.dawm.dynamics.steps = config.one_step.dynamics.steps = 20_000
     config.one_step.behavior.steps = 10_000
     config.one_step.termination.steps = 10_000
     config.synthesis.transitions = 500_000

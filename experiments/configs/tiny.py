@@ -23,11 +23,14 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.dawm.world_model.update(steps=20, width=8, multipliers=(1,), horizon=4, batch_size=16)
     config.dawm.inverse_dynamics.update(steps=20, hidden=(16,), batch_size=16)
     config.dawm.termination.update(steps=20, hidden=(16,), batch_size=16)
+    config.dawm.return_quantile.update(steps=20, hidden=(16,), batch_size=16)
     config.fidelity.one_step_model.update(steps=20, hidden=(16,), batch_size=16)
     one_step = config.one_step
-    for model in one_step.dynamics, one_step.behavior, one_step.termination:
+    ensembles = one_step.dynamics, config.dawm.dynamics
+    for model in *ensembles, one_step.behavior, one_step.termination:
         model.update(steps=20, hidden=(16,), batch_size=16)
-    one_step.dynamics.update(networks=3, elites=2)
+    for ensemble in ensembles:
+        ensemble.update(networks=3, elites=2)
     config.synthesis.update(transitions=300, chunk=32)
     config.fidelity.update(
         windows=64, judged=32, contexts=16, samples=2, transitions=32, episodes=4, steps=8

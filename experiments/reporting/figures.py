@@ -31,9 +31,10 @@ def draw(
             assert source.synthetic
             rewards = source.synthetic.reward
             rewards = np.asarray(rewards[:: -(-len(rewards) // SHOWN)])
+            single = None if source.sums_rewards else rewards
             figures = {
                 "trajectories": trajectories(*source.windows),
-                "distributions": distributions(*source.windows, dataset, rewards),
+                "distributions": distributions(*source.windows, dataset, single),
                 "fidelity": fidelity(source.results["fidelity"]["rollouts"]),
             }
             pictures |= {f"{kind}-{source.name}": figure for kind, figure in figures.items()}
@@ -108,11 +109,11 @@ def trajectories(window: Window, rollouts: Any, count: int = 4, features: int = 
 
 
 def distributions(
-    window: Window, rollouts: Any, dataset: Dataset, synthetic_rewards: np.ndarray
+    window: Window, rollouts: Any, dataset: Dataset, synthetic_rewards: np.ndarray | None
 ) -> plt.Figure:
     """Rewards and window returns, held-out and of rollouts; the data's return-to-go.
 
-    The synthetic transitions' rewards are those at the target return-to-go.
+    The synthetic transitions' rewards, of single steps, are those at the target return-to-go.
     """
     figure, (rewards, returns, to_go) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     mask, recorded = window.reward_mask[:, :-1], window.reward[:, :-1]
@@ -126,7 +127,7 @@ def distributions(
         axes.hist(true, bins, density=True, alpha=0.4, label="recorded, held out")
         shared = {"density": True, "histtype": "step", "linewidth": 1.5}
         axes.hist(synthetic, bins, label="rollouts from there", **shared)
-        if axes is rewards:
+        if axes is rewards and synthetic_rewards is not None:
             axes.hist(synthetic_rewards, bins, label="synthetic transitions", **shared)
         axes.set_xlabel(name)
         axes.set_ylabel("density")

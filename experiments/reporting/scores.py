@@ -136,6 +136,34 @@ def attribution(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def variants(results: dict[str, Any]) -> str:
+    """The variants of `experiments.variants`, a row for each learner, beside recorded data."""
+    config, rows = results["config"], []
+    defaults: dict[str, list[float]] = {}
+    for row in results["rows"]:
+        for pair in row["learners"]:
+            alone, scores = seed_scores(pair["recorded"]), seed_scores(pair["synthetic"])
+            name = pair["synthetic"]["name"]
+            default = defaults.setdefault(name, scores)  # of the first row
+            columns = [_one(float(np.mean(x))) if x else "" for x in (alone, scores)]
+            columns.append(_difference(scores, alone) if scores and alone else "")
+            changed = row["changes"] and scores and default
+            columns.append(_difference(scores, default) if changed else "")
+            rows.append([name, row["variant"], str(pair["recorded_rows"]), *columns])
+    policy = next(iter(results["rows"][0]["learners"][0]["synthetic"]["policies"]))
+    titles = ["learner", "variant", "recorded rows", "recorded alone", "with synthetic"]
+    titles += ["difference to recorded", "difference to default"]
+    lines = [
+        f"Scores of the {policy} policies after {config['updates']:,} updates on "
+        f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes, "
+        "with as many recorded rows in a batch alone as beside synthetic ones. Differences are "
+        f"seed by seed ({_explained(config['seeds'])}):",
+        "",
+        *_table(titles, rows),
+    ]
+    return "\n".join(lines)
+
+
 def seed_scores(entry: dict[str, Any]) -> list[float]:
     """The scores of the reported policy's seeds; empty without scores."""
     scores = [seed["normalized_score"] for seed in reported(entry)["seeds"]]

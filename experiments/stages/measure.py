@@ -69,20 +69,26 @@ def measure_rollouts(
 def measure_transitions(
     run: Run, name: str, parent: Stage, synthetic: Transition | StoredTransitions
 ) -> dict[str, Any]:
-    """A sample of a source's transitions, as learners see them; simulator figures may be None."""
+    """A sample of a source's transitions, as learners see them; simulator figures may be None.
+
+    The simulator judges single steps, not transitions that sum several rewards.
+    """
+    several = getattr(run.components.sources[name], "sums_rewards", False)
     count = run.components.fidelity.transitions
     stage = Stage(f"transitions-{name}", count, (parent,))
 
     def judged() -> dict[str, Any]:
         rows = np.random.default_rng(0).integers(0, len(synthetic.reward), count)
         sample = rows_on_host(synthetic, rows)
-        simulator = make_simulator(run.dataset)
+        simulator = None if several else make_simulator(run.dataset)
         return {
             "actions_at_bounds": float(np.mean(np.abs(sample.action) > 0.999)),
             "nearest_recorded": _nearest_recorded(run, sample),
             "simulator": simulator and judge.transitions(simulator, sample),
         }
 
+    if several:
+        print(f"{name}: transitions that sum several rewards are not judged by the simulator")
     with stage.folder(run.workdir) as folder:
         return _stored(folder, judged)
 

@@ -23,6 +23,7 @@ class SourceResult:
     results: dict[str, Any]
     synthetic: Transition | StoredTransitions | None = None
     windows: tuple[Window, Rollouts] | None = None  # held-out windows, and rollouts beside them
+    sums_rewards: bool = False  # whether a transition sums the rewards of several steps
 
 
 def run_source(run: Run, name: str) -> SourceResult:
@@ -49,4 +50,5 @@ def run_source(run: Run, name: str) -> SourceResult:
         "rollouts": rollouts,
         "transitions": measure_transitions(run, name, stage, synthetic),
     }
-    return SourceResult(name, stage, results, synthetic, windows)
+    sums_rewards = getattr(source, "sums_rewards", False)
+    return SourceResult(name, stage, results, synthetic, windows, sums_rewards)

@@ -87,3 +87,10 @@ def test_an_environment_without_a_simulator_is_refused_before_any_training(
     with pytest.raises(UserError, match="cannot be set to its observations: use a MuJoCo"):
         attribution.attribute(config, tmp_path, "dawm")
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "versions.json"}
+
+
+def test_sums_of_rewards_are_refused_before_any_training(config, tmp_path):
+    config.dawm.return_lambda = 0.95
+    with pytest.raises(UserError, match="transitions of 'dawm' sum several rewards, and the sim"):
+        attribution.attribute(config, tmp_path, "dawm")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "versions.json"}

@@ -44,6 +44,9 @@ class Noisy:
     def inputs(self, dataset):
         return to_transitions(dataset)
 
+    def calibrate(self, states, inputs, key):
+        return inputs
+
     def generate(self, states, inputs, index, key):
         def one_row(number):
             row_key, noise_key = jax.random.split(jax.random.fold_in(key, number))

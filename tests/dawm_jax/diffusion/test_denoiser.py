@@ -197,3 +197,31 @@ def test_more_steps_than_the_schedule_has_are_rejected():
     keys = jax.random.split(jax.random.key(0), 2)
     with pytest.raises(UserError, match=r"sampling_steps is 6.*diffusion_steps, 5"):
         denoise(Diffusion(), None, None, keys, (2, 2), Sampling(sampling_steps=6))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_recorded_data_are_noised_as_much_as_the_remaining_times_undo(schedule):
+    """The first estimate sees the data at the first of the last three times of five."""
+    parameterization = "x0" if schedule != "elucidated" else "preconditioned"
+    diffusion = Diffusion(schedule=schedule, parameterization=parameterization)
+    sampling, seen = Sampling(start=0.6, temperature=0.5), []
+    keys = jax.random.split(jax.random.key(0), 2)
+    recorded = jax.random.normal(jax.random.key(1), (2, 4, 3))
+
+    def predict(x, clock, keep):
+        jax.debug.callback(lambda *values: seen.append(values), x, clock, ordered=True)
+        return x
+
+    found = denoise(diffusion, predict, lambda x0: x0, keys, (4, 3), sampling, recorded)
+    jax.effects_barrier()
+    assert found.shape == (2, 4, 3)
+    process = diffusion.process
+    times = process.grid(5)[-4:]
+    assert len(seen) == 3
+    np.testing.assert_allclose([s[1][0] for s in seen], process.clock(times[:-1]), rtol=1e-5)
+    alpha, sigma = (float(of(times)[0]) for of in (process.alpha, process.sigma))
+    noise = [jax.random.normal(jax.random.fold_in(key, 0), (4, 3)) for key in keys]
+    x = alpha * np.asarray(recorded) + 0.5 * sigma * np.asarray(noise)
+    if schedule == "elucidated":
+        x = x / np.sqrt(alpha**2 + sigma**2)
+    np.testing.assert_allclose(seen[0][0], x, atol=1e-5)

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dawm_jax.diffusion.samplers import SAMPLERS, ancestral, sample
+from dawm_jax.diffusion.samplers import SAMPLERS, Sampling, ancestral, sample
 from dawm_jax.diffusion.schedule import (
     SCHEDULES,
     Cosine,
@@ -231,3 +231,52 @@ def test_the_error_falls_by_the_order_when_the_steps_double(
         for count in (sampling_steps, 2 * sampling_steps)
     ]
     assert least < error[0] / error[1] < most
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("share", [0.3, 0.7])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_sample_from_noised_data_of_a_gaussian(sampler, share, name):
+    """The exact denoiser of data of variance v, on a fine grid from time t on.
+
+    With r^2 = alpha^2 v / (alpha^2 v + sigma^2) at t, data and sample have the covariance r^2 v if
+    the sample is drawn from the posterior given the noised data, and r v if it is a function of
+    them that keeps the distribution. Samples have the variance v.
+    """
+    schedule, variance = Cosine(400) if name == "cosine" else SCHEDULES[name](), 0.5
+    times = schedule.grid(400)[-1 - int(share * 400) :]
+    alpha, sigma = (float(of(times)[0]) for of in (schedule.alpha, schedule.sigma))
+    count = len(times) + 1
+    of_data, *of_draws = np.asarray(  # linear in the data and the draws: unit vectors
+        sample(
+            lambda x, _, alpha, sigma: alpha * variance * x / (alpha**2 * variance + sigma**2),
+            lambda draw: jnp.eye(count)[draw + 1],
+            schedule,
+            times,
+            sampler,
+            1.0,
+            jnp.eye(count)[0],
+        ),
+        np.float64,
+    )
+    kept = alpha**2 * variance / (alpha**2 * variance + sigma**2)
+    assert of_data == pytest.approx(kept if sampler == "ancestral" else np.sqrt(kept), abs=0.01)
+    assert of_data**2 * variance + np.sum(np.square(of_draws)) == pytest.approx(variance, rel=0.05)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_no_visited_time_leaves_the_data_as_they_are(sampler, name):
+    schedule = SCHEDULES[name]()
+    recorded = jnp.arange(4.0)
+    arguments = (schedule, schedule.grid(5)[-1:], sampler, 1.75, recorded)
+    found = sample(lambda x, *_: 0.0 * x, lambda draw: jnp.ones(4), *arguments)
+    np.testing.assert_array_equal(found, recorded)
+
+
+@pytest.mark.parametrize(
+    ("start", "steps", "remaining"),
+    [(1.0, 5, 5), (0.5, 5, 3), (0.5, 16, 8), (0.7, 10, 7), (0.05, 5, 0), (0.0, 5, 0)],
+)
+def test_the_share_of_the_visited_times(start, steps, remaining):
+    assert Sampling(start=start, sampling_steps=steps).remaining == remaining

@@ -22,6 +22,7 @@ KEY = jax.random.key(3)
         (ReturnTarget(value=0.0), [0.0] * 5),
         (ReturnTarget(value=-3.0, quantile=0.5), [-3.0] * 5),
         (ReturnTarget(own=1.25), [-1.6, 0, 1.25, 3.75, 10]),
+        (ReturnTarget(conditional=True), [-2, 0, 1, 3, 8]),  # the least it can be
         (ReturnTarget(quantile=0.0), [-2, 0, 1, 3, 8]),
         (ReturnTarget(quantile=0.0, stretch=5.0), [-2, 0, 1, 3, 8]),
         (ReturnTarget(quantile=0.75, stretch=1.0), [3, 3, 3, 3, 8]),
@@ -53,6 +54,7 @@ def test_a_target_does_not_modify_the_recorded_returns():
         ({"value": float("nan")}, "value is nan"),
         ({"own": 0.0}, "own is 0.0"),
         ({"own": 1.2, "value": 1.0}, "value is 1.0 and ReturnTarget.own 1.2"),
+        ({"own": 1.2, "conditional": True}, "conditional is True, value None and own 1.2"),
     ],
 )
 def test_an_invalid_return_target_is_named(settings, message):
@@ -92,7 +94,7 @@ def test_without_a_target_the_recorded_return_is_the_target(small_dataset, scale
 
 def test_starts_are_drawn_uniformly_with_their_own_action_and_target(small_dataset):
     inputs = Echo(target=ReturnTarget(quantile=0.0)).inputs(small_dataset)
-    context = jax.vmap(inputs.draw)(jax.random.split(KEY, 8000))
+    context = inputs.context(jax.vmap(inputs.draw)(jax.random.split(KEY, 8000)))
     transitions = to_transitions(small_dataset)
     states = np.asarray(transitions.observation)
     match = np.argmin(((context.observation[:, None] - states) ** 2).sum(-1), axis=1)
@@ -112,7 +114,7 @@ def test_a_unit_is_a_rollout_of_its_own_start_and_key(small_dataset):
     transitions, valid = source.generate({}, inputs, index, KEY)
     for place, number in enumerate([4, 0, 7]):
         start_key, rollout_key = jax.random.split(jax.random.fold_in(KEY, number))
-        context = jax.tree.map(lambda leaf: leaf[None], inputs.draw(start_key))
+        context = inputs.context(inputs.draw(start_key)[None])
         alone, alone_valid = source.rollout({}, context, rollout_key[None], inputs.discount)
         chex.assert_trees_all_equal(
             jax.tree.map(lambda leaf, place=place: leaf[place], (transitions, valid)),

@@ -10,16 +10,17 @@ import pytest
 from handmade import make_dataset, random_episode
 
 from dawm_jax.data.sampling import TransitionSet
-from dawm_jax.data.windows import WindowSet
+from dawm_jax.data.windows import WindowSet, to_transitions
 from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import UserError
 from dawm_jax.models.inverse_dynamics import InverseDynamics
+from dawm_jax.models.return_quantile import ReturnQuantile
 from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_codec import DIFFUSED
 from dawm_jax.models.window_diffusion import WorldModel
 from dawm_jax.sources import DAWM, ReturnTarget
 from dawm_jax.sources.base import cut_rollouts
-from dawm_jax.sources.dawm import penalized
+from dawm_jax.sources.fall_penalty import penalized
 from dawm_jax.types import Context, Rollout
 
 KEY = jax.random.key(0)
@@ -53,7 +54,8 @@ def test_rollouts_are_cut_into_transitions():
 class Sequence(WorldModel):
     """Windows whose states are the first one plus 0, 1, 4, 9, ..., given `state` as the unit."""
 
-    def sample(self, state, context, keys, sampling):
+    def sample(self, state, context, keys, sampling, recorded=None):
+        assert recorded is None
         assert sampling == Sampling(sampling_steps=2, temperature=0.25)
         number = jnp.arange(self.horizon)
         noise = jax.vmap(jax.random.normal)(keys)
@@ -137,6 +139,19 @@ def test_a_setting_of_another_type_is_named():
         DAWM(world_model=InverseDynamics())
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"return_steps": 8}, "return_steps is 8; a window has only 7 transitions"),
+        ({"return_steps": 2, "return_lambda": 0.9}, "return_steps is 2 and DAWM.return_lambda 0.9"),
+        ({"return_lambda": 1.1}, "return_lambda is 1.1"),
+    ],
+)
+def test_wrong_returns_are_named(settings, message):
+    with pytest.raises(UserError, match=f"^DAWM.{message}"):
+        DAWM(**settings)
+
+
 def test_a_fall_penalty_changes_the_return_to_go_alone():
     rng = np.random.default_rng(0)
     episodes = [random_episode(rng, steps, ended) for steps, ended in ((4, True), (3, False))]
@@ -155,3 +170,87 @@ def test_a_fall_penalty_changes_the_return_to_go_alone():
     np.testing.assert_allclose(windows.episodes.return_to_go, to_go, rtol=1e-5, atol=1e-5)
     inputs = replace(source, target=ReturnTarget(quantile=0.0)).inputs(dataset)
     np.testing.assert_allclose(inputs.return_to_go, np.delete(to_go, [4, 8]), rtol=1e-5, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class SumOfInputs(ReturnQuantile):
+    """The sum of state and action, plus `state`."""
+
+    def predict(self, state, observation, action):
+        return state + observation.sum(-1) + action.sum(-1)
+
+
+class Asked(DAWM):
+    """Returns what it is asked for."""
+
+    def rollout(self, states, context, keys, discount, recorded=None):
+        return context, recorded
+
+
+def test_a_conditional_target_is_at_least_the_predicted_and_the_recorded_return(small_dataset):
+    source = Asked(target=ReturnTarget(conditional=True), return_quantile=SumOfInputs())
+    assert list(source.models())[-1] == "return_quantile"
+    inputs = source.inputs(small_dataset)
+    context, window = source.generate({"return_quantile": 0.5}, inputs, jnp.arange(40), KEY)
+    assert window is None
+    states = np.asarray(small_dataset.episodes.observation)
+    row = np.argmin(np.abs(states[:, None] - context.observation).sum(-1), axis=0)
+    recorded = np.asarray(small_dataset.episodes.return_to_go)[row] / 2.0
+    quantile = 0.5 + states[row].sum(-1) + context.action.sum(-1)
+    assert 0.1 < np.mean(recorded > quantile) < 0.9
+    expected = np.maximum(recorded, quantile)
+    np.testing.assert_allclose(context.return_to_go, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_quantiles_are_of_the_return_that_the_windows_have(small_source, small_dataset):
+    source = replace(small_source[0], fall_penalty=10.0, target=ReturnTarget(conditional=True))
+    rows = source.data("return_quantile", small_dataset)
+    expected = replace(source, target=ReturnTarget(quantile=0.0)).inputs(small_dataset)
+    np.testing.assert_allclose(rows.return_to_go, expected.return_to_go)
+
+
+@pytest.mark.parametrize("tail", [0, 4])
+def test_a_start_from_recorded_windows_takes_whole_ones_alone(small_dataset, tail):
+    """Every window that the world model is trained on, with the target of its start."""
+    source = Asked(
+        WorldModel(horizon=8),
+        sampling=Sampling(start=0.5),
+        target=ReturnTarget(own=1.5),
+        skip_truncated_tail=tail,
+    )
+    context, window = source.generate({}, source.inputs(small_dataset), jnp.arange(2_000), KEY)
+    windows = source.data("world_model", small_dataset)
+    starts = np.asarray(small_dataset.episodes.observation)[windows.starts]
+    number = np.argmin(np.abs(starts[:, None] - window.observation[:, 0]).sum(-1), axis=0)
+    assert set(number) == set(range(len(starts)))
+    true = windows.at(number)
+    chex.assert_trees_all_equal(window.replace(context=None), true.replace(context=None))
+    np.testing.assert_array_equal(context.observation, true.context.observation)
+    np.testing.assert_array_equal(context.action, true.context.action)
+    to_go = np.asarray(true.context.return_to_go)
+    target = np.where(to_go > 0.0, to_go * 1.5, to_go / 1.5)
+    np.testing.assert_allclose(context.return_to_go, target, rtol=1e-5)
+
+
+def test_windows_from_noise_start_at_every_step(small_dataset):
+    inputs = DAWM(world_model=WorldModel(horizon=8)).inputs(small_dataset)
+    assert len(inputs.rows) == small_dataset.transitions
+
+
+def test_windows_that_are_noised_by_nothing_are_the_recorded_ones(small_source, small_dataset):
+    """The inferred actions replace all but the first; one program for all calls of a shape."""
+    source, states = small_source
+    source = replace(source, sampling=Sampling(start=0.0))
+    inputs = source.inputs(small_dataset)
+    generate = jax.jit(source.generate)
+    generated, valid = generate(states, inputs, jnp.arange(30), KEY)
+    again, _ = generate(states, inputs, jnp.arange(30, 60), jax.random.key(1))
+    assert generate._cache_size() == 1
+    assert (again.reward != generated.reward).any()
+    recorded = to_transitions(small_dataset)
+    first = jax.tree.map(lambda leaf: np.asarray(leaf[:, 0]), generated)
+    rows = np.argmin(np.abs(recorded.observation[:, None] - first.observation).sum(-1), axis=0)
+    assert valid[:, 0].all()
+    for name in ("observation", "action", "reward", "next_observation"):
+        expected = getattr(recorded, name)[rows]
+        np.testing.assert_allclose(getattr(first, name), expected, atol=1e-5)

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from linear_motion import linear_motion
 
-from dawm_jax.sources import ReturnTarget, RolloutSource
+from dawm_jax.models.ensemble import DynamicsEnsemble
+from dawm_jax.sources import DAWM, ReturnTarget, RolloutSource
 from dawm_jax.sources.base import cut_rollouts
 from dawm_jax.types import Context
 
@@ -60,3 +63,27 @@ class Scripted(RolloutSource):
         position, reward, terminal = (jnp.broadcast_to(part, shape) for part in parts)
         action = jnp.diff(position, axis=1)[..., None].at[:, 0].set(context.action)
         return rollouts(position[..., None], action, reward[:, :-1], terminal[:, 1:], discount)
+
+
+SMALL = DynamicsEnsemble(networks=3, elites=2, hidden=(8,), held_out=20)
+
+
+@cache
+def untrained():
+    """The data and an untrained state of the ensemble."""
+    data = SMALL.data(linear_motion(100))
+    return data, SMALL.init(jax.random.key(0), data)
+
+
+@dataclass(frozen=True)
+class Windows(DAWM):
+    """DAWM with windows of noise, of which it needs no model; states beyond 1.5 are terminal."""
+
+    dynamics: DynamicsEnsemble = SMALL
+
+    def rollout(self, states, context, keys, discount, recorded=None):
+        noise = jax.vmap(lambda key: jax.random.normal(key, (self.steps, 3)))(keys)
+        observation = jnp.concatenate([context.observation[:, None], noise], axis=1)
+        action = jnp.repeat(context.action[:, None], self.steps, axis=1)
+        reward, terminal = noise[..., 1], noise[..., 0] > 1.5
+        return cut_rollouts(observation, action, reward, action[:, 1:], terminal, discount)

@@ -27,6 +27,7 @@ from experiments.reporting import figures
 from experiments.run.config import build
 from experiments.run.context import Run
 from experiments.simulation.simulator import make_simulator
+from experiments.stages.measure import measure_transitions
 
 MODELS = ["synthetic", "one_step_model", "repeated"]
 LABELS = ["synthetic", "one-step model", "repeated"]  # of them in pictures
@@ -413,6 +414,16 @@ def test_transitions_of_no_known_state_are_not_judged():
     found = judge.transitions(Pushed(), step)
     assert found["judged"] == 0
     assert found["reward_bias"] is found["rewards"] is found["changes"]["pooled"] is None
+
+
+def test_sums_of_several_rewards_are_not_judged(config, dataset, tmp_path, capsys):
+    config.dawm.return_steps = 2
+    run = Run(config, build(config), tmp_path, dataset)
+    sums = jax.tree.map(lambda leaf: leaf[:100], to_transitions(dataset))
+    found = measure_transitions(run, "dawm", run.data_stage, sums)
+    assert found["simulator"] is None
+    assert found["nearest_recorded"]["synthetic"] == 0.0
+    assert "dawm: transitions that sum several rewards are not judged" in capsys.readouterr().out
 
 
 def test_recorded_transitions_agree_with_the_simulator(simulator, dataset):
