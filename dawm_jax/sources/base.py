@@ -217,4 +217,8 @@ class RolloutSource:
         self, states: States, inputs: Starts, number: Array, keys: Array
     ) -> tuple[Transition, Array]:
         """The units that begin at the starts `number` (B,), with keys (B,)."""
-        return self.rollout(states, inputs.context(number), keys, inputs.discount)
+        return self.rollout(states, self.context(states, inputs, number), keys, inputs.discount)
+
+    def context(self, states: States, inputs: Starts, number: Array) -> Context:
+        """The contexts of the starts `number` (B,), with the target that the source wants."""
+        return inputs.context(number)

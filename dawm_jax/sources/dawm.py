@@ -125,14 +125,7 @@ class DAWM(RolloutSource):
     def from_starts(
         self, states: States, inputs: Starts, number: Array, keys: Array
     ) -> tuple[Transition, Array]:
-        context = inputs.context(number)
-        if self.target.conditional:
-            quantile = self.return_quantile.predict(
-                states["return_quantile"], context.observation, context.action
-            )
-            target = jnp.maximum(context.return_to_go, quantile)
-            context = context.replace(return_to_go=target)
-        window = None
+        context, window = self.context(states, inputs, number), None
         if self._from_recorded:
             rows = inputs.rows[number]
             window = cut_windows(inputs.episodes, rows, self.world_model.horizon, 1.0)
@@ -145,6 +138,15 @@ class DAWM(RolloutSource):
             horizon = self._horizons(keys)
             transitions, valid = summed(transitions, valid, horizon, inputs.discount)
         return transitions, valid
+
+    def context(self, states: States, inputs: Starts, number: Array) -> Context:
+        context = inputs.context(number)
+        if not self.target.conditional:
+            return context
+        quantile = self.return_quantile.predict(
+            states["return_quantile"], context.observation, context.action
+        )
+        return context.replace(return_to_go=jnp.maximum(context.return_to_go, quantile))
 
     @property
     def sums_rewards(self) -> bool:

@@ -64,12 +64,13 @@ def lanes_for(transitions: int, steps: int, most: int) -> int:
     return min(most, max(-(-episodes // 2), min(episodes, FEWEST)))
 
 
-@partial(jax.jit, static_argnames="lanes")
-def begin(starts: Starts, key: Array, lanes: int) -> Lanes:
+@partial(jax.jit, static_argnames=("source", "lanes"))
+def begin(source: RolloutSource, states: States, starts: Starts, key: Array, lanes: int) -> Lanes:
     """The first `lanes` episodes, before their first step."""
     number = jnp.arange(lanes, dtype=jnp.int32)
     zeros = jnp.zeros(lanes, jnp.int32)
-    return Lanes(_first(starts, key, number), number, zeros, jnp.int32(lanes))
+    first = _first(source, states, starts, key, number)
+    return Lanes(first, number, zeros, jnp.int32(lanes))
 
 
 def extended(
@@ -135,7 +136,7 @@ def _extend(
         ended = terminal | (lanes.step + count >= chaining.steps)
         rows = Rows(step, lanes.episode, lanes.step, count, ended)
         following = lanes.begun + jnp.cumsum(ended, dtype=jnp.int32) - 1
-        first = _first(starts, key, following)
+        first = _first(source, states, starts, key, following)
 
         def either(new: Array, old: Array) -> Array:
             return jnp.where(ended.reshape(-1, *[1] * (old.ndim - 1)), new, old)
@@ -151,9 +152,12 @@ def _extend(
     return jax.lax.scan(extend, lanes, length=rollouts)
 
 
-def _first(starts: Starts, key: Array, episode: Array) -> Context:
+def _first(
+    source: RolloutSource, states: States, starts: Starts, key: Array, episode: Array
+) -> Context:
     """The contexts that the episodes number `episode` (B,) begin with."""
-    return jax.vmap(lambda number: starts.draw(_keys(key, number)[0]))(episode)
+    number = jax.vmap(lambda number: starts.draw(_keys(key, number)[0]))(episode)
+    return source.context(states, starts, number)
 
 
 def _keys(key: Array, episode: Array) -> Array:

@@ -159,7 +159,7 @@ def variants(results: dict[str, Any]) -> str:
         "with as many recorded rows in a batch alone as beside synthetic ones. Differences are "
         f"seed by seed ({_explained(config['seeds'])}):",
         "",
-        *_table(titles, rows),
+        *markdown(titles, rows),
     ]
     return "\n".join(lines)
 

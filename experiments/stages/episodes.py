@@ -93,7 +93,7 @@ def _make_parts(
         lanes: Lanes = episodes.lanes_after(_made(folder)[-1])
     else:
         few = lanes_for(transitions, chaining.steps, chunk)
-        lanes = begin(starts, key, -(-few // devices) * devices)
+        lanes = begin(source, states, starts, key, -(-few // devices) * devices)
     count = len(lanes.episode)
     mesh = mesh if count % devices == 0 else None  # resumed with another number of devices
     rollouts = max(1, chunk // count)

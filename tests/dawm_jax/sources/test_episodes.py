@@ -53,7 +53,7 @@ def collected(parts):
 
 def made(source, begins, steps, calls, lanes=3, rollouts=1, scale=1.0):
     chaining = Chaining(steps, 0.5, scale)
-    first = begin(begins, KEY, lanes)
+    first = begin(source, {}, begins, KEY, lanes)
     parts = extended(source, {}, begins, first, chaining, KEY, rollouts)
     return collected(islice(parts, calls))
 
@@ -117,7 +117,9 @@ def test_an_episode_depends_on_its_number_and_the_key_alone():
 def test_the_same_follows_from_the_lanes_of_any_call():
     begins, source = starts((0.0, 1.0, 2.0)), Scripted(random_walk)
     chaining = Chaining(9, 0.5, 1.0)
-    parts = list(islice(extended(source, {}, begins, begin(begins, KEY, 3), chaining, KEY, 1), 9))
+    parts = list(
+        islice(extended(source, {}, begins, begin(source, {}, begins, KEY, 3), chaining, KEY, 1), 9)
+    )
     again = extended(source, {}, begins, parts[4][0], chaining, KEY, 1)
     for one, other in zip(parts[5:], again, strict=False):
         jax.tree.map(np.testing.assert_array_equal, one, other)
