@@ -106,7 +106,7 @@ def _caveat(part: minari.MinariDataset, scores: tuple[float, float]) -> str | No
             f"The references are of D4RL's pen, with {PEN_STEPS} steps an episode; here it has "
             f"{steps}, so that scores are higher."
         )
-    if "Maze" in specification.id and specification.kwargs.get("continuing_task"):
+    if "Maze" in specification.id and specification.kwargs.get("continuing_task", True):
         return (
             "The episode goes on at the goal and the return counts the steps there: scores are not "
             "D4RL's, whose episodes end at the goal."

@@ -134,10 +134,12 @@ def test_the_longer_pen_has_no_score_by_the_shorter_one_s_references():
 
 
 def test_a_maze_that_goes_on_at_the_goal_has_no_score_by_d4rl():
-    endless = specification("AntMaze_UMaze-v4", 700, continuing_task=True)
-    dataset = describe("D4RL/antmaze/umaze-v1", endless)
-    assert dataset.reference_scores is None
-    assert "counts the steps there" in dataset.reference_note
+    """Pitfall: that is the default, which a specification need not name."""
+    for number, kwargs in enumerate([{}, {"continuing_task": True}]):
+        endless = specification("AntMaze_UMaze-v4", 700, **kwargs)
+        dataset = describe(f"D4RL/antmaze/umaze-v{number}", endless)
+        assert dataset.reference_scores is None
+        assert "counts the steps there" in dataset.reference_note
     ending = specification("AntMaze_UMaze-v4", 700, continuing_task=False)
     assert describe("D4RL/antmaze/umaze-diverse-v1", ending).reference_scores == (0.0, 1.0)
 

@@ -6,6 +6,7 @@ from dawm_jax.evaluation.scores import (
     probability_of_improvement,
     smallest_effect,
 )
+from experiments.reporting import tables
 from experiments.reporting.results import score_note
 from experiments.reporting.scores import aggregates, source_effects, summary
 
@@ -79,3 +80,20 @@ def test_scores_are_labelled_unless_there_are_none():
     assert "not comparable" in score_note(of_d4rl)  # on Hopper-v5
     assert "as in D4RL's v2 tables" in score_note({**of_d4rl, "environment": "Hopper-v4"})
     assert "D4RL" not in score_note({**dataset, "environment": "Pendulum-v1"})
+
+
+def test_a_note_says_where_the_references_are_from():
+    dataset = {"id": "mujoco/hopper/medium-v0", "environment": "Hopper-v5"}
+    note = {"reference_note": "0 is random."}
+    scored = {**dataset, "reference_scores": [0.0, 1.0]}
+    assert score_note(scored | note).endswith("rewards and physics differ. 0 is random.")
+    assert score_note({**dataset, "reference_scores": None} | note) == "0 is random."
+
+
+def test_the_table_of_references_names_what_is_unpublished():
+    row = {"return_mean": 1.0, "standard_error": 0.25, "length_mean": 9.6}
+    environments = {"Hopper-v5": row, "Ant-v5": row}
+    table = tables.references({"episodes": 7, "environments": environments}).splitlines()
+    assert "mean of 7 episodes" in table[0]
+    assert table[2].startswith("| Hopper-v5 | 1.00 +- 0.25 | 10 | [4098.17](https://")
+    assert table[3] == "| Ant-v5 | 1.00 +- 0.25 | 10 | none published |"
