@@ -215,7 +215,7 @@ def shortened(code, changes):
     return code
 
 
-def test_the_readme_s_data_set_loads(tmp_path, monkeypatch):
+def test_the_data_set_of_the_pages_loads(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     ends = np.arange(6) == 5
     episode = {
@@ -225,7 +225,7 @@ def test_the_readme_s_data_set_loads(tmp_path, monkeypatch):
         "terminations": ends,
         "truncations": np.zeros(6, bool),
     }
-    code, _ = python_blocks("README.md")
+    (code,) = python_blocks("docs/data.md")
     with warnings.catch_warnings(action="ignore"):  # advice on metadata
         exec(code, dict(episode))
     dataset = dawm.load("mine/robot/first-v0")
@@ -244,7 +244,8 @@ def test_the_readme_s_example_runs(recorded):
         "TD3BC(steps=50_000)": "BC(steps=20, hidden=(16,))",  # whose `init` is quicker
         "1_000_000": "70",
     }
-    exec(shortened(python_blocks("README.md")[1], changes), names)
+    (code,) = python_blocks("README.md")
+    exec(shortened(code, changes), names)
     assert names["states"].keys() == {"world_model", "inverse_dynamics", "termination"}
     assert names["synthetic"].reward.shape == (70,)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["synthetic"]))
