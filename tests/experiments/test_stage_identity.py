@@ -136,6 +136,7 @@ def test_a_class_with_equal_fields_does_not_find_the_stages_of_another(stages, c
     assert changed(before, stages()) == BC_STAGES
 
 
+@pytest.mark.slow
 def test_a_new_version_of_the_world_model_is_trained_again_and_no_more_than_must_be(
     finished, tmp_path, monkeypatch, capsys
 ):

@@ -15,10 +15,9 @@ import pytest
 import dawm_jax as dawm
 from dawm_jax.data.formats.minari_files import folder_of
 from dawm_jax.errors import UserError
-from experiments import synthesize as command
 from experiments.stages import episodes as stage
 from experiments.store import files
-from experiments.synthesize import Target, synthesize
+from experiments.synthetic import Target, synthesize
 
 ID = "dawm/hopper/test-v0"
 SIZE = {"transitions": 150, "steps": 10}
@@ -193,14 +192,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not the folder of a run"):
         synthesize(tmp_path, target)
     (tmp_path / "config.json").write_text("[1, 2]")
-    with pytest.raises(UserError, match="does not hold the settings of a run"):
+    with pytest.raises(UserError, match="are not the settings of a run"):
         synthesize(tmp_path, target)
 
 
 @pytest.mark.slow
 def test_the_command_ends_with_a_message(workdir, tmp_path):
     arguments = [f"--run={workdir}", f"--file={tmp_path / 'x.npz'}", "--format=npz"]
-    run = [sys.executable, "-m", command.__name__, *arguments]
+    run = [sys.executable, "-m", "experiments.synthesize", *arguments]
     sizes = ["--transitions=1_50", "--episode_steps=10"]
     done = subprocess.run([*run, *sizes], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -86,6 +86,7 @@ def test_learners_are_trained_on_each(both, finished):
     assert scores["td3bc", "dawm"] != scores["td3bc", "other"]
 
 
+@pytest.mark.slow
 def test_a_second_run_reuses_all_stages(both, monkeypatch):
     config, folder, results = both
     monkeypatch.setattr(training, "train", lambda *args, **kwargs: pytest.fail("trained again"))

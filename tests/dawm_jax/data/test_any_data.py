@@ -29,7 +29,7 @@ any_ends = st.one_of(
     st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=8),
 )
 many = settings(derandomize=True, deadline=None, max_examples=60)
-few = settings(derandomize=True, deadline=None, max_examples=10, phases=[Phase.generate])
+few = settings(derandomize=True, deadline=None, max_examples=6, phases=[Phase.generate])
 
 
 def finite(tree) -> bool:

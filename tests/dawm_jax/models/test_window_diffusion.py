@@ -180,7 +180,9 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize(
+    "name", ["DAWM", "joint", pytest.param("Decision Diffuser", marks=pytest.mark.slow)]
+)
 def test_groups_of_channels_are_settings(small_windows, window, name):
     model = WorldModel(horizon=HORIZON, width=8, multipliers=(1,), batch_size=8, **GROUPS[name])
     state = model.init(jax.random.key(0), small_windows)
@@ -214,9 +216,14 @@ def test_groups_of_channels_are_settings(small_windows, window, name):
         assert np.abs(rollout.action[:, 1:]).min() < 1.0
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "dpm_solver_2m"])
 @pytest.mark.parametrize(
-    ("schedule", "parameterization"), [("elucidated", "preconditioned"), ("flow", "velocity")]
+    ("schedule", "parameterization", "sampler"),
+    [
+        ("elucidated", "preconditioned", "dpm_solver_2m"),
+        ("flow", "velocity", "ancestral"),
+        pytest.param("elucidated", "preconditioned", "ancestral", marks=pytest.mark.slow),
+        pytest.param("flow", "velocity", "dpm_solver_2m", marks=pytest.mark.slow),
+    ],
 )
 def test_schedules_in_continuous_time_train_and_sample(
     small_model, window, schedule, parameterization, sampler
