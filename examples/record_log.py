@@ -2,7 +2,7 @@
 
     python examples/record_log.py log.csv --steps=20000
 
-The controller is a poor one: it pushes against the pole's fall, with noise, and soon loses the pole.
+The controller is a poor one: it pushes against the pole's fall, with noise, and soon loses it.
 Each row holds what was observed, the force applied then, and its reward.
 """
 

@@ -123,6 +123,7 @@ def test_a_finished_run_is_reused(finished, monkeypatch, capsys):
     assert "td3bc-dawm: found, 20 updates" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_metrics_of_a_finished_stage_say_how_many_updates_they_cover(finished, tmp_path):
     config, workdir, _ = finished
     shutil.copytree(workdir, tmp_path / "run")

@@ -76,7 +76,7 @@ def trained(pools, stored, seeds=False, chunk=8, start=0, state=None):
     return [(done, *jax.tree.map(np.array, (state, metrics))) for done, state, metrics in steps]
 
 
-@pytest.mark.parametrize("seeds", [False, True])
+@pytest.mark.parametrize("seeds", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_training_gives_the_same_bits_for_any_call_length(pools, seeds):
     stored, steps = pools[2], ROWS * (3 if seeds else 1)
     expected = trained(pools, None, seeds)

@@ -39,6 +39,7 @@ def append(path, content):
     path.write_bytes(path.read_bytes() + content)
 
 
+@pytest.mark.slow
 def test_every_result_is_compared(finished, copied):
     expected = results_of(finished[1])
     assert differences(expected, results_of(copied)) == []

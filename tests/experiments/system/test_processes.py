@@ -72,6 +72,7 @@ def whole(tmp_path_factory):
     return start(tmp_path_factory.mktemp("whole"), seeds=4, measure=returns_of)
 
 
+@pytest.mark.slow
 def test_a_stage_resumes_on_other_devices(whole, tmp_path):
     """4 updates on eight devices, 4 on this process's, 4 on two."""
     assert on_devices(8, tmp_path, 4)["measured"] == [4]
