@@ -295,7 +295,10 @@ BANDIT_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    "name",
+    ["bc", "td3bc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("iql", "rebrac"))],
+)
 def test_the_known_answer_of_a_bandit_is_learnt(name):
     settings, answer = BANDIT_ANSWERS[name]
     learner = LEARNERS[name](

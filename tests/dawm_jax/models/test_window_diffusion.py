@@ -181,7 +181,8 @@ GROUPS = {
 
 
 @pytest.mark.parametrize(
-    "name", ["DAWM", "joint", pytest.param("Decision Diffuser", marks=pytest.mark.slow)]
+    "name",
+    ["joint", *(pytest.param(n, marks=pytest.mark.slow) for n in ("DAWM", "Decision Diffuser"))],
 )
 def test_groups_of_channels_are_settings(small_windows, window, name):
     model = WorldModel(horizon=HORIZON, width=8, multipliers=(1,), batch_size=8, **GROUPS[name])

@@ -169,6 +169,7 @@ def synthetic(source=SMALL, count=100, key=2, chunk=1024, ends=ENDS):
     return synthesize(source, *initial(ends), Synthesis(count, chunk), jax.random.key(key))
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_chunk():
     whole, parts = (synthetic(chunk=chunk) for chunk in (1024, 9))
     assert 0 < len(whole.reward) < 100  # some end in a terminal state
