@@ -17,13 +17,9 @@ from experiments.run.evaluation import Evaluation, of_exported, of_finished
 from experiments.run.finished import FinishedRun
 from experiments.simulation import films
 from experiments.store.files import write_json
+from experiments.store.new_file import check_new
 from experiments.system.disk_errors import disk_errors_explained
-from experiments.system.machine import (
-    cache_programs,
-    check_devices,
-    check_new_file,
-    check_switches,
-)
+from experiments.system.machine import cache_programs, check_devices, check_switches
 from experiments.system.messages import ends_with_a_message
 from experiments.system.opengl import check_setting
 
@@ -78,7 +74,8 @@ def _checked() -> tuple[Evaluation, Path | None, Path | None]:
         check_setting()
     for new in (out, film):
         if new:
-            check_new_file(new, OVERWRITE.value)
+            require(new.parent.is_dir(), f"cannot write {new}: there is no folder {new.parent}")
+            check_new(new, OVERWRITE.value)
     if run is None:
         return of_exported(path, ENV.value), out, film
     named = LEARNER.value, SOURCE.value, SEED.value, ENV.value

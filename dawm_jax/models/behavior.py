@@ -15,7 +15,7 @@ from dawm_jax.networks.actor_critic import (
     squashed_sample,
 )
 from dawm_jax.settings import Count, Width
-from dawm_jax.training.optimizer import ModelSettings, gradient_step
+from dawm_jax.training.optimizer import ModelSettings
 from dawm_jax.types import Array, Transition
 
 
@@ -54,10 +54,7 @@ class BehaviorPolicy(ModelSettings):
     ) -> tuple[BehaviorState, dict[str, Array]]:
         """One gradient step on a batch of transitions."""
         del key
-        params, opt_state, loss, _ = gradient_step(
-            self._optimizer, self.loss, state.params, state.opt_state, state, batch
-        )
-        return state.replace(params=params, opt_state=opt_state), {"loss": loss}
+        return self._descend(self.loss, state, batch)
 
     def loss(self, params: optax.Params, state: BehaviorState, batch: Transition) -> Array:
         """Mean negative log-likelihood of the recorded actions."""

@@ -15,7 +15,7 @@ from dawm_jax.errors import require_choice
 from dawm_jax.models.inverse_dynamics import ACTIVATIONS
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.settings import Width
-from dawm_jax.training.optimizer import ModelSettings, gradient_step
+from dawm_jax.training.optimizer import ModelSettings
 from dawm_jax.types import Array, Transition
 
 
@@ -64,10 +64,7 @@ class OneStepModel(ModelSettings):
     ) -> tuple[OneStepState, dict[str, Array]]:
         """One gradient step on a batch of transitions."""
         del key
-        params, opt_state, loss, _ = gradient_step(
-            self._optimizer, self.loss, state.params, state.opt_state, state, batch
-        )
-        return state.replace(params=params, opt_state=opt_state), {"loss": loss}
+        return self._descend(self.loss, state, batch)
 
     def loss(self, params: optax.Params, state: OneStepState, batch: Transition) -> Array:
         """Mean negative log-likelihood of the normalized outcome, without its constant."""

@@ -13,7 +13,7 @@ from flax import struct
 from dawm_jax.data.normalizer import Affine, fit_standard
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.settings import Between, Width
-from dawm_jax.training.optimizer import ModelSettings, gradient_step
+from dawm_jax.training.optimizer import ModelSettings
 from dawm_jax.types import Array, Dataset
 
 
@@ -77,10 +77,7 @@ class ReturnQuantile(ModelSettings):
     ) -> tuple[ReturnQuantileState, dict[str, Array]]:
         """One gradient step on a batch of recorded steps."""
         del key
-        params, opt_state, loss, _ = gradient_step(
-            self._optimizer, self.loss, state.params, state.opt_state, state, batch
-        )
-        return state.replace(params=params, opt_state=opt_state), {"loss": loss}
+        return self._descend(self.loss, state, batch)
 
     def loss(self, params: optax.Params, state: ReturnQuantileState, batch: ReturnRows) -> Array:
         """Mean pinball loss of the standardized return-to-go (Koenker & Bassett 1978)."""

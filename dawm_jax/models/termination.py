@@ -14,7 +14,7 @@ from dawm_jax.data.normalizer import Affine, fit_standard
 from dawm_jax.models.holdout_set import HoldoutSet, take
 from dawm_jax.networks.blocks import MLP
 from dawm_jax.settings import Count, Width
-from dawm_jax.training.optimizer import ModelSettings, gradient_step
+from dawm_jax.training.optimizer import ModelSettings
 from dawm_jax.types import Array, Transition
 
 
@@ -71,10 +71,7 @@ class TerminationModel(ModelSettings):
     ) -> tuple[TerminationState, dict[str, Array]]:
         """One gradient step on a batch of transitions."""
         del key
-        params, opt_state, loss, _ = gradient_step(
-            self._optimizer, self.loss, state.params, state.opt_state, state, batch
-        )
-        return state.replace(params=params, opt_state=opt_state), {"loss": loss}
+        return self._descend(self.loss, state, batch)
 
     def loss(self, params: optax.Params, state: TerminationState, batch: Transition) -> Array:
         """Binary cross-entropy in which each class has half of the total weight."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,8 @@ import optax
 
 from dawm_jax.settings import BatchSize, Count, LearningRate, check_settings
 from dawm_jax.types import Array
+
+State = TypeVar("State", bound=Any)  # with `params`, `opt_state` and `replace`
 
 
 def gradient_step(
@@ -59,6 +61,15 @@ class ModelSettings:
     def _optimizer(self) -> optax.GradientTransformation:
         alpha = self.final_learning_rate / self.learning_rate
         return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps, alpha))
+
+    def _descend(
+        self, loss: Callable[..., Array], state: State, batch: Any
+    ) -> tuple[State, dict[str, Array]]:
+        """The state after a step on `loss(params, state, batch)`, and the loss as its metrics."""
+        params, opt_state, value, _ = gradient_step(
+            self._optimizer, loss, state.params, state.opt_state, state, batch
+        )
+        return state.replace(params=params, opt_state=opt_state), {"loss": value}
 
     def _initialize(
         self, network: nn.Module, key: Array, *inputs: Array

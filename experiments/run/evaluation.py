@@ -15,7 +15,7 @@ from dawm_jax.errors import UserError, require
 from dawm_jax.export.reading import ExportedPolicy, read_policy
 from experiments.run.finished import FinishedRun
 from experiments.run.policies import Policies, of_file, of_run
-from experiments.simulation.environments import make, making
+from experiments.simulation.environments import make, making, registered
 from experiments.simulation.evaluator import Layouts, check_spaces
 from experiments.store import files
 
@@ -88,7 +88,7 @@ def environment_named(name: str) -> EnvSpec:
         UserError: there is none.
     """
     try:
-        return gymnasium.spec(name)
+        return registered(name)
     except (gymnasium.error.Error, ImportError, ValueError) as error:
         what = str(error).splitlines()[0]
         raise UserError(f"there is no environment '{name}': {what}") from None

@@ -1,17 +1,19 @@
 """Environments as a data set names them."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import NameNotFound
 
 from dawm_jax.errors import UserError
 
 ROBOTICS = "gymnasium_robotics"
+Found = TypeVar("Found")
 
 
 def make(environment: Any, **settings: Any) -> gymnasium.Env:
@@ -22,11 +24,25 @@ def make(environment: Any, **settings: Any) -> gymnasium.Env:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
-        with suppress(NameNotFound):
-            return gymnasium.make(environment, **settings)
-        with suppress(ModuleNotFoundError):
-            import_module(ROBOTICS)  # which registers its environments
-        return gymnasium.make(environment, **settings)
+        return _with_robotics(gymnasium.make, environment, **settings)
+
+
+def registered(name: str) -> EnvSpec:
+    """The specification of an id, also of Gymnasium-Robotics if that is installed.
+
+    Raises:
+        gymnasium.error.Error: there is none.
+    """
+    return _with_robotics(gymnasium.spec, name)
+
+
+def _with_robotics(find: Callable[..., Found], name: Any, **settings: Any) -> Found:
+    """What `find` finds, if need be after Gymnasium-Robotics has registered its environments."""
+    with suppress(NameNotFound):
+        return find(name, **settings)
+    with suppress(ModuleNotFoundError):
+        import_module(ROBOTICS)
+    return find(name, **settings)
 
 
 def specification(environment: str, **settings: Any) -> Any:

@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 
 from dawm_jax.errors import UserError, require, require_choice
-from experiments.simulation.environments import make
+from experiments.simulation.environments import make, registered
 from experiments.simulation.simulator import layout, set_to
 from experiments.store.files import atomic
 from experiments.system.opengl import backend, check_setting
@@ -50,7 +50,7 @@ class Camera:
         settings: dict[str, Any] = {"render_mode": "rgb_array"}
         try:
             check_setting()
-            spec = gymnasium.spec(environment) if isinstance(environment, str) else environment
+            spec = registered(environment) if isinstance(environment, str) else environment
             if _is_mujoco(spec):
                 os.environ["MUJOCO_GL"] = backend()
                 settings |= {"width": size[0], "height": size[1]}

@@ -101,14 +101,6 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def check_new_file(path: Path, overwrite: bool) -> None:
-    """Raises UserError unless a file can be written, and is new or may be overwritten."""
-    require(path.parent.is_dir(), f"cannot write {path}: there is no folder {path.parent}")
-    require(not path.is_dir(), f"cannot write {path}: it is a folder; name a file")
-    require(overwrite or not path.exists(), f"{path} exists; replace it with --overwrite")
-    check_writable(path.parent)
-
-
 def cache_programs() -> None:
     """Makes JAX cache all compiled programs for later runs, in the user's cache folder.
 
