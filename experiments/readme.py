@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.table import case_table, target_table
+from experiments.benchmark.table import case_table, checks_table, target_table
 from experiments.reporting import scores, tables
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +25,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or severa
     "variants": lambda runs: scores.variants(*runs),
     "targets": target_table,
     "benchmark": case_table,
+    "checks": checks_table,
 }
 BEGIN = rf"<!-- (?P<kind>{'|'.join(TABLES)}): (?P<files>[^>]+) -->\n"
 END = "<!-- end of table -->"

@@ -1,5 +1,6 @@
-"""Tables of benchmark results in Markdown: targets first, then a row for each case."""
+"""Tables of benchmark results in Markdown: targets, a row for each case, checks of a GPU."""
 
+from math import inf
 from typing import Any
 
 from experiments.benchmark.cases import ROOFLINES
@@ -59,6 +60,29 @@ def case_table(runs: list[dict[str, Any]]) -> str:
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
     lines += [_line(row) for run in runs for row in run["rows"] if row["by"] not in ROOFLINES]
     return "\n".join(lines)
+
+
+def checks_table(runs: list[dict[str, Any]]) -> str:
+    """The largest relative errors of each check of `gpu/correctness.py`, a row each."""
+    lines = [
+        "| computation | bound | products at `highest` precision | as configured | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for check in (check for run in runs for check in run["checks"]):
+        highest, configured = (
+            f"{largest_error(check, precision):.1e}" for precision in ("highest", "default")
+        )
+        verdict = "passed" if check["passed"] else "failed"
+        lines.append(
+            f"| {check['check']} | {check['bound']:.0e} | {highest} | {configured} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def largest_error(check: dict[str, Any], precision: str) -> float:
+    """The largest relative error of a check's outputs; infinite if one is not finite or missing."""
+    errors = check["errors"].get(precision, {None: None}).values()
+    return max(inf if error is None else error for error in errors)
 
 
 def _line(row: dict[str, Any]) -> str:

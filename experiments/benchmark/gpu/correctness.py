@@ -15,6 +15,7 @@ import numpy as np
 from dawm_jax.errors import UserError
 from experiments.benchmark.campaign import header, matmul_precision, unfinished
 from experiments.benchmark.gpu.checks import Check, checks
+from experiments.benchmark.table import largest_error
 from experiments.store.files import write_json
 
 HIGHEST = "highest"  # float32 products without rounded factors
@@ -131,9 +132,6 @@ def _square(leaf: Any) -> float:
 
 def describe(row: dict[str, Any]) -> str:
     """A row in one line."""
-    shown = [
-        f"{precision} {max((np.inf if e is None else e) for e in errors.values()):.1e}"
-        for precision, errors in row["errors"].items()
-    ]
+    shown = [f"{each} {largest_error(row, each):.1e}" for each in row["errors"]]
     verdict = "passed" if row["passed"] else f"FAILED {row.get('raised', '')}".strip()
     return f"{row['check']}: {verdict}, bound {row['bound']:.0e}, {', '.join(shown)}"

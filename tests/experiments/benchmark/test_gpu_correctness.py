@@ -15,6 +15,7 @@ from experiments.benchmark.gpu import correctness
 from experiments.benchmark.gpu.checks import Check, check_of_update
 from experiments.benchmark.gpu.correctness import compared, relative_errors
 from experiments.benchmark.random_data import random_dataset
+from experiments.benchmark.table import checks_table
 
 
 @pytest.fixture
@@ -71,6 +72,17 @@ def test_a_check_fails_if_the_device_computes_something_else(
     assert row["passed"] == passed
     json.dumps(row, allow_nan=False)
     assert ("FAILED" in correctness.describe(row)) != passed
+
+
+def test_the_table_of_checks_shows_the_largest_error_at_each_precision():
+    right = {"check": "a", "bound": 1e-4, "passed": True}
+    right["errors"] = {"highest": {"x": 2e-6, "y": 3e-6}, "default": {"x": 2e-3, "y": 1e-3}}
+    wrong = {**right, "check": "b", "passed": False, "errors": {"highest": {"x": None, "y": 0.1}}}
+    lines = checks_table([{"checks": [right, wrong]}]).splitlines()
+    assert lines[2:] == [
+        "| a | 1e-04 | 3.0e-06 | 2.0e-03 | passed |",
+        "| b | 1e-04 | inf | inf | failed |",
+    ]
 
 
 def test_a_check_that_raises_is_a_failed_one_and_the_others_are_made(
