@@ -97,9 +97,9 @@ def main() -> None:
     options = parser.parse_args()
 
     folder = options.recorded.expanduser()
-    metadata = json.loads((folder / "data" / "metadata.json").read_text())
-    environment = json.loads(metadata["env_spec"])["id"]
-    low, high = metadata["ref_min_score"], metadata["ref_max_score"]
+    with h5py.File(options.synthetic) as file:
+        origin = json.loads(file["synthetic"][()])
+    environment, (low, high) = origin["environment"], origin["reference_scores"]
     recorded = minari_episodes(folder)
     with options.synthetic.open("rb") as file:
         synthetic = d3rlpy.dataset.load(Episode, file)
@@ -109,7 +109,7 @@ def main() -> None:
         "recorded + synthetic": [*recorded, *synthetic],
     }
     results = {
-        "recorded": metadata["dataset_id"],
+        "recorded": origin["recorded"],
         "environment": environment,
         "updates": options.updates,
         "reference_scores": [low, high],
