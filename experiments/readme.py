@@ -23,6 +23,8 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or severa
     "references": lambda runs: tables.references(*runs),
     "ablation": lambda runs: tables.ablation(*runs),
     "variants": lambda runs: scores.variants(*runs),
+    "d3rlpy": lambda runs: scores.arms(*runs),
+    "round trip": lambda runs: tables.round_trip(*runs),
     "targets": target_table,
     "benchmark": case_table,
     "checks": checks_table,

@@ -164,6 +164,25 @@ def variants(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def arms(results: dict[str, Any]) -> str:
+    """The data that `examples/d3rlpy_td3bc.py` trained on, a row each, compared with the first."""
+    every = [[seed["score"] for seed in arm["seeds"]] for arm in results["arms"]]
+    rows = []
+    for arm, scores in zip(results["arms"], every, strict=True):
+        columns = [arm["data"], f"{arm['transitions']:,}", _one(arm["mean_score"]), _spread(scores)]
+        rows.append([*columns, "" if scores is every[0] else _difference(scores, every[0])])
+    seeds, episodes = len(every[0]), len(results["arms"][0]["seeds"][0]["returns"])
+    titles = ["trained on", "transitions", "score", "", "difference to the first"]
+    lines = [
+        f"d3rlpy's TD3+BC after {results['updates']:,} updates in {results['environment']}, "
+        f"{seeds} seeds x {episodes} episodes. Differences are seed by seed "
+        f"({_explained(seeds)}):",
+        "",
+        *markdown(titles, rows),
+    ]
+    return "\n".join(lines)
+
+
 def seed_scores(entry: dict[str, Any]) -> list[float]:
     """The scores of the reported policy's seeds; empty without scores."""
     scores = [seed["normalized_score"] for seed in reported(entry)["seeds"]]

@@ -93,9 +93,20 @@ def _flags(report: dict[str, Any]) -> str:
     return " / ".join(_shown(counts[name], 2) for name in ("precision", "recall"))
 
 
+def round_trip(results: dict[str, Any]) -> str:
+    """The steps of `examples/round_trip.py`, a row each."""
+    lines = ["| step | seconds | megabytes written |", "| --- | --- | --- |"]
+    for row in results["rows"]:
+        lines.append(f"| {row['step']} | {row['seconds']:.0f} | {row['megabytes']:.0f} |")
+    lines.append(f"| together | {sum(row['seconds'] for row in results['rows']):.0f} | |")
+    return "\n".join(lines)
+
+
 def provenance(results: dict[str, Any]) -> str:
     """The commit, the versions and the machine behind a table."""
     versions = results["versions"]
+    if "d3rlpy" in versions:  # of another library, in its own environment
+        return f"{', '.join(f'{name} {version}' for name, version in versions.items())}."
     machine = f"{versions['cpu_cores']} cores, {versions['platform']}"
     if "processor" in results:  # of a benchmark
         machine += f", {results['processor']}"

@@ -8,7 +8,7 @@ from dawm_jax.evaluation.scores import (
 )
 from experiments.reporting import tables
 from experiments.reporting.results import score_note
-from experiments.reporting.scores import aggregates, source_effects, summary
+from experiments.reporting.scores import aggregates, arms, source_effects, summary
 
 
 def entry(name, source, scores):
@@ -97,3 +97,27 @@ def test_the_table_of_references_names_what_is_unpublished():
     assert "mean of 7 episodes" in table[0]
     assert table[2].startswith("| Hopper-v5 | 1.00 +- 0.25 | 10 | [4098.17](https://")
     assert table[3] == "| Ant-v5 | 1.00 +- 0.25 | 10 | none published |"
+
+
+def test_the_table_of_d3rlpy_compares_each_arm_with_the_first():
+    def arm(data, *scores):
+        seeds = [{"score": score, "returns": [1.0, 2.0]} for score in scores]
+        mean = sum(scores) / len(scores)
+        return {"data": data, "transitions": 1000, "mean_score": mean, "seeds": seeds}
+
+    results = {"updates": 500, "environment": "Hopper-v5"}
+    results["arms"] = [arm("recorded", 10.0, 12.0), arm("synthetic", 13.0, 13.0)]
+    text = arms(results)
+    assert "2 seeds x 2 episodes" in text
+    assert "too few for an interval" in text
+    assert text.splitlines()[-2:] == [
+        "| recorded | 1,000 | 11.0 | 10.0 to 12.0 |  |",
+        "| synthetic | 1,000 | 13.0 | 13.0 to 13.0 | +2.0 (+1.0 to +3.0) |",
+    ]
+
+
+def test_the_table_of_a_round_trip_adds_up_its_seconds():
+    rows = [{"step": "collect", "seconds": 10.4, "megabytes": 5.0}]
+    rows.append({"step": "train", "seconds": 20.0, "megabytes": 0.2})
+    lines = tables.round_trip({"rows": rows}).splitlines()
+    assert lines[2:] == ["| collect | 10 | 5 |", "| train | 20 | 0 |", "| together | 30 | |"]
