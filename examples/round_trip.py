@@ -47,7 +47,7 @@ def commands(steps: int, transitions: int, config: str, peers: str) -> dict[str,
 
 
 def write_d4rl(minari: Path, file: Path) -> None:
-    """A recorded Minari data set as D4RL writes one: a row a step, without final observations."""
+    """A recorded Minari data set as D4RL writes one: a row a step, with the next observations."""
     rows: dict[str, list[np.ndarray]] = {}
     with h5py.File(minari / "data" / "main_data.hdf5") as source:
         for number in range(len(source)):
