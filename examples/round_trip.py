@@ -22,14 +22,14 @@ import numpy as np
 
 from experiments.system.provenance import versions
 
-EXAMPLES = Path(__file__).parent
+EXAMPLES = Path(__file__).absolute().parent
 RECORDED, IMPORTED = "local/hopper/medium-replay-v0", "trip/hopper/medium-replay-v0"
 EXPORTED = "dawm/hopper/medium-replay-v0"
 
 
 def commands(steps: int, transitions: int, config: str, peers: str) -> dict[str, str]:
     """The commands by what they do, with the folder of the trip as the working directory."""
-    python, own = f"{sys.executable} -m experiments", EXAMPLES.absolute()
+    python = f"{sys.executable} -m experiments"
     synthesize = f"{python}.synthesize --run=run --transitions={transitions}"
     policy = "--run=run --learner=td3bc --source=dawm"
     trained = f"--recorded=minari/{IMPORTED} --synthetic=d3rlpy.h5 --json=d3rlpy.json"
@@ -39,7 +39,7 @@ def commands(steps: int, transitions: int, config: str, peers: str) -> dict[str,
         "train": f"{python}.main --config={config}:{IMPORTED} --workdir=run",
         "synthesize for Minari": f"{synthesize} --id={EXPORTED}",
         "export for d3rlpy": f"{synthesize} --format=d3rlpy --file=d3rlpy.h5",
-        "train d3rlpy": f"{peers} {own}/d3rlpy_td3bc.py {trained} --seeds=1 --updates=2000",
+        "train d3rlpy": f"{peers} {EXAMPLES}/d3rlpy_td3bc.py {trained} --seeds=1 --updates=2000",
         "export a policy": f"{python}.export_policy {policy} --out=policy",
         "evaluate": f"{python}.evaluate {policy} --episodes=20 --record=film.webp",
         "inspect": f"{python}.inspect --run=run",
@@ -82,7 +82,7 @@ def main() -> None:
     flags = parser.parse_args()
     folder = flags.folder.absolute()
     folder.mkdir(parents=True)
-    root = os.pathsep.join([str(EXAMPLES.parent.absolute()), os.environ.get("PYTHONPATH", "")])
+    root = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
     settings = {"MINARI_DATASETS_PATH": str(folder / "minari"), "PYTHONPATH": root}
     rows = []
 

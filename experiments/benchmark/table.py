@@ -81,8 +81,8 @@ def checks_table(runs: list[dict[str, Any]]) -> str:
 
 def largest_error(check: dict[str, Any], precision: str) -> float:
     """The largest relative error of a check's outputs; infinite if one is not finite or missing."""
-    errors = check["errors"].get(precision, {None: None}).values()
-    return max(inf if error is None else error for error in errors)
+    errors = check["errors"].get(precision, {}).values()
+    return max((inf if error is None else error for error in errors), default=inf)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -34,9 +34,7 @@ def scores(results: dict[str, Any]) -> str:
         rows.append([entry["name"], entry["source"], *columns, *(_one(o["mean"]) for o in others)])
     names = list(learners[0]["policies"])
     where = f"on {dataset['environment']}" if dataset["environment"] else "that were not evaluated"
-    few = config["seeds"] < FEWEST
-    titles = ["learner", "source", "mean return", "score"]
-    titles.append("range over seeds" if few else "95 % interval of the mean")
+    titles = ["learner", "source", "mean return", "score", _spread_title(config["seeds"])]
     titles += [f"score of the {name} policy" for name in names[1:]]
     lines = [
         f"The {names[0]} policies {where} after {config['updates']:,} updates on {dataset['id']}, "
@@ -172,7 +170,7 @@ def arms(results: dict[str, Any]) -> str:
         columns = [arm["data"], f"{arm['transitions']:,}", _one(arm["mean_score"]), _spread(scores)]
         rows.append([*columns, "" if scores is every[0] else _difference(scores, every[0])])
     seeds, episodes = len(every[0]), len(results["arms"][0]["seeds"][0]["returns"])
-    titles = ["trained on", "transitions", "score", "", "difference to the first"]
+    titles = ["trained on", "transitions", "score", _spread_title(seeds), "difference to the first"]
     lines = [
         f"d3rlpy's TD3+BC after {results['updates']:,} updates in {results['environment']}, "
         f"{seeds} seeds x {episodes} episodes. Differences are seed by seed "
@@ -202,6 +200,11 @@ def _explained(seeds: int) -> str:
     if seeds < FEWEST:
         return f"range; {seeds} seeds are too few for an interval"
     return "95 % interval; the smallest difference that four of five such experiments would show"
+
+
+def _spread_title(seeds: int) -> str:
+    """The title of a column of `_spread`."""
+    return "range over seeds" if seeds < FEWEST else "95 % interval of the mean"
 
 
 def _spread(values: Any, sign: str = "") -> str:
