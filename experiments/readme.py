@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.table import case_table, checks_table, target_table
-from experiments.reporting import scores, tables
+from experiments.reporting import across_runs, scores, tables
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or several result files
-    "summary": scores.summary,
+    "effects": across_runs.effects,
     "scores": lambda runs: scores.scores(*runs),
     "fidelity": tables.fidelity,
     "references": lambda runs: tables.references(*runs),

@@ -1,17 +1,10 @@
-"""Scores of result files as Markdown tables, with what their differences can show."""
+"""Scores of a result file as Markdown tables, with what their differences can show."""
 
 from typing import Any
 
 import numpy as np
 
-from dawm_jax.evaluation.scores import (
-    FEWEST,
-    interquartile_mean,
-    mean_interval,
-    probability_of_improvement,
-    smallest_effect,
-    stratified_interval,
-)
+from dawm_jax.evaluation.scores import FEWEST, mean_interval, smallest_effect
 
 
 def reported(entry: dict[str, Any]) -> dict[str, Any]:
@@ -22,16 +15,29 @@ def reported(entry: dict[str, Any]) -> dict[str, Any]:
 def scores(results: dict[str, Any]) -> str:
     """The final policies as Markdown: yardsticks first, then a row for each learner and source."""
     config, dataset, learners = results["config"], results["dataset"], results["learners"]
-    rows = [["data, mean episode", "", _one(dataset["return_mean"]), _one(dataset["score_mean"])]]
+    rows = [
+        [
+            "data, mean episode",
+            "",
+            rounded(dataset["return_mean"]),
+            rounded(dataset["score_mean"]),
+        ]
+    ]
     if results.get("random_score") is not None:
-        rows.insert(0, ["random actions", "", "", _one(results["random_score"])])
+        rows.insert(0, ["random actions", "", "", rounded(results["random_score"])])
     for entry in learners:
         policy = reported(entry)
         returns = [value for seed in policy["seeds"] for value in seed["returns"]]
         mean_return = float(np.mean(returns)) if returns else None
         others = list(entry["policies"].values())[1:]
-        columns = [_one(mean_return), _one(policy["mean"]), _spread(seed_scores(entry))]
-        rows.append([entry["name"], entry["source"], *columns, *(_one(o["mean"]) for o in others)])
+        columns = [
+            rounded(mean_return),
+            rounded(policy["mean"]),
+            spread(seed_scores(entry)),
+        ]
+        rows.append(
+            [entry["name"], entry["source"], *columns, *(rounded(o["mean"]) for o in others)]
+        )
     names = list(learners[0]["policies"])
     where = f"on {dataset['environment']}" if dataset["environment"] else "that were not evaluated"
     titles = ["learner", "source", "mean return", "score", _spread_title(config["seeds"])]
@@ -47,50 +53,6 @@ def scores(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def summary(runs: list[dict[str, Any]]) -> str:
-    """The scores of several runs in one table, a column each: mean and interval or range."""
-    columns: list[dict[tuple[str, str], str]] = []
-    for results in runs:
-        dataset = results["dataset"]
-        column = {("data, mean episode", ""): _one(dataset["score_mean"])}
-        for entry in results["learners"]:
-            values = seed_scores(entry)
-            shown = f"{np.mean(values):.1f} ({_spread(values)})"
-            column[entry["name"], entry["source"]] = shown
-        columns.append(column)
-    rows = dict.fromkeys(row for column in columns for row in column)
-    names = [results["dataset"]["id"].removeprefix("local/") for results in runs]
-    cells = [[*row, *(column.get(row, "") for column in columns)] for row in rows]
-    lines = markdown(["learner", "source", *names], cells)
-    if aggregate := aggregates(runs):
-        lines += ["", aggregate]
-    return "\n".join(lines)
-
-
-def aggregates(runs: list[dict[str, Any]]) -> str | None:
-    """What sources change over several data sets; None where seeds are too few for intervals."""
-    every = [{(e["name"], e["source"]): seed_scores(e) for e in run["learners"]} for run in runs]
-    shown = []
-    for name, source in every[0]:
-        pairs = [(one.get((name, source), []), one.get((name, "recorded"), [])) for one in every]
-        if source == "recorded" or any(len(x) < FEWEST or len(y) != len(x) for x, y in pairs):
-            continue
-        differences = [np.subtract(scores, recorded) for scores, recorded in pairs]
-        middle, (low, high) = (
-            interquartile_mean(np.concatenate(differences)),
-            stratified_interval(differences),
-        )
-        better = np.mean([probability_of_improvement(*pair) for pair in pairs])
-        shown.append(f"{name}, {source} {middle:+.1f} ({low:+.1f} to {high:+.1f}; {better:.2f})")
-    if not shown:
-        return None
-    return (
-        f"Over {len(runs)} data sets, difference of score to the recorded data (interquartile "
-        "mean; 95 % bootstrap interval, stratified by data set; probability that a seed with the "
-        f"source is better than one without): {'; '.join(shown)}."
-    )
-
-
 def source_effects(learners: list[dict[str, Any]]) -> str | None:
     """What a source changes: each seed's difference to the recorded data alone."""
     recorded = {e["name"]: seed_scores(e) for e in learners if e["source"] == "recorded"}
@@ -100,11 +62,11 @@ def source_effects(learners: list[dict[str, Any]]) -> str | None:
         if entry["source"] == "recorded" or not scores or not alone or len(scores) == 1:
             continue
         count = len(scores)
-        effects.append(f"{entry['name']}, {entry['source']} {_difference(scores, alone)}")
+        effects.append(f"{entry['name']}, {entry['source']} {difference(scores, alone)}")
     if not effects:
         return None
     return (
-        f"Difference of score to the recorded data alone, seed by seed ({_explained(count)}): "
+        f"Difference of score to the recorded data alone, seed by seed ({explained(count)}): "
         f"{'; '.join(effects)}. The seeds are the learner's and share one set of synthetic "
         "transitions; only runs with another --config.seed show how much depends on the training "
         "of the source's models."
@@ -118,13 +80,13 @@ def attribution(results: dict[str, Any]) -> str:
         scores = seed_scores(entry)
         if entry["arm"] == "recorded":
             alone = scores
-        change = "" if entry["arm"] == "recorded" or not scores else _difference(scores, alone)
+        change = "" if entry["arm"] == "recorded" or not scores else difference(scores, alone)
         mean = float(np.mean(scores)) if scores else None
         last = list(entry["policies"].values())[1]["mean"]
-        rows.append([entry["name"], entry["arm"], _one(mean), change, _one(last)])
+        rows.append([entry["name"], entry["arm"], rounded(mean), change, rounded(last)])
     names = list(results["arms"][0]["policies"])
     titles = ["learner", "trained on", f"score of the {names[0]} policy"]
-    titles += [f"difference ({_explained(config['seeds'])})", f"score of the {names[1]} policy"]
+    titles += [f"difference ({explained(config['seeds'])})", f"score of the {names[1]} policy"]
     lines = [
         f"What {' '.join(config['sources'])} changes after {config['updates']:,} updates on "
         f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes:",
@@ -143,10 +105,10 @@ def variants(results: dict[str, Any]) -> str:
             alone, scores = seed_scores(pair["recorded"]), seed_scores(pair["synthetic"])
             name = pair["synthetic"]["name"]
             default = defaults.setdefault(name, scores)  # of the first row
-            columns = [_one(float(np.mean(x))) if x else "" for x in (alone, scores)]
-            columns.append(_difference(scores, alone) if scores and alone else "")
+            columns = [rounded(float(np.mean(x))) if x else "" for x in (alone, scores)]
+            columns.append(difference(scores, alone) if scores and alone else "")
             changed = row["changes"] and scores and default
-            columns.append(_difference(scores, default) if changed else "")
+            columns.append(difference(scores, default) if changed else "")
             rows.append([name, row["variant"], str(pair["recorded_rows"]), *columns])
     policy = next(iter(results["rows"][0]["learners"][0]["synthetic"]["policies"]))
     titles = ["learner", "variant", "recorded rows", "recorded alone", "with synthetic"]
@@ -155,7 +117,7 @@ def variants(results: dict[str, Any]) -> str:
         f"Scores of the {policy} policies after {config['updates']:,} updates on "
         f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes, "
         "with as many recorded rows in a batch alone as beside synthetic ones. Differences are "
-        f"seed by seed ({_explained(config['seeds'])}):",
+        f"seed by seed ({explained(config['seeds'])}):",
         "",
         *markdown(titles, rows),
     ]
@@ -167,14 +129,19 @@ def arms(results: dict[str, Any]) -> str:
     every = [[seed["score"] for seed in arm["seeds"]] for arm in results["arms"]]
     rows = []
     for arm, scores in zip(results["arms"], every, strict=True):
-        columns = [arm["data"], f"{arm['transitions']:,}", _one(arm["mean_score"]), _spread(scores)]
-        rows.append([*columns, "" if scores is every[0] else _difference(scores, every[0])])
+        columns = [
+            arm["data"],
+            f"{arm['transitions']:,}",
+            rounded(arm["mean_score"]),
+            spread(scores),
+        ]
+        rows.append([*columns, "" if scores is every[0] else difference(scores, every[0])])
     seeds, episodes = len(every[0]), len(results["arms"][0]["seeds"][0]["returns"])
     titles = ["trained on", "transitions", "score", _spread_title(seeds), "difference to the first"]
     lines = [
         f"d3rlpy's TD3+BC after {results['updates']:,} updates in {results['environment']}, "
         f"{seeds} seeds x {episodes} episodes. Differences are seed by seed "
-        f"({_explained(seeds)}):",
+        f"({explained(seeds)}):",
         "",
         *markdown(titles, rows),
     ]
@@ -187,15 +154,15 @@ def seed_scores(entry: dict[str, Any]) -> list[float]:
     return scores if None not in scores else []
 
 
-def _difference(scores: list[float], others: list[float]) -> str:
-    """The mean difference of seeds in pairs; see `_explained`."""
-    difference = np.subtract(scores, others)
-    smallest = smallest_effect(difference)
+def difference(scores: list[float], others: list[float]) -> str:
+    """The mean difference of seeds in pairs; see `explained`."""
+    differences = np.subtract(scores, others)
+    smallest = smallest_effect(differences)
     more = "" if smallest is None else f"; {smallest:.1f}"
-    return f"{difference.mean():+.1f} ({_spread(difference, sign='+')}{more})"
+    return f"{differences.mean():+.1f} ({spread(differences, sign='+')}{more})"
 
 
-def _explained(seeds: int) -> str:
+def explained(seeds: int) -> str:
     """What is in the brackets of a difference."""
     if seeds < FEWEST:
         return f"range; {seeds} seeds are too few for an interval"
@@ -203,11 +170,11 @@ def _explained(seeds: int) -> str:
 
 
 def _spread_title(seeds: int) -> str:
-    """The title of a column of `_spread`."""
+    """The title of a column of `spread`."""
     return "range over seeds" if seeds < FEWEST else "95 % interval of the mean"
 
 
-def _spread(values: Any, sign: str = "") -> str:
+def spread(values: Any, sign: str = "") -> str:
     """The interval of the mean, or the range of fewer than `FEWEST` values."""
     if len(values) == 0:
         return ""
@@ -215,7 +182,7 @@ def _spread(values: Any, sign: str = "") -> str:
     return f"{low:{sign}.1f} to {high:{sign}.1f}"
 
 
-def _one(value: float | None) -> str:
+def rounded(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 

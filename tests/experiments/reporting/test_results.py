@@ -7,8 +7,9 @@ from dawm_jax.evaluation.scores import (
     smallest_effect,
 )
 from experiments.reporting import tables
+from experiments.reporting.across_runs import aggregates, effects
 from experiments.reporting.results import score_note
-from experiments.reporting.scores import aggregates, arms, source_effects, summary
+from experiments.reporting.scores import arms, difference, source_effects
 
 
 def entry(name, source, scores):
@@ -46,7 +47,8 @@ def test_effects_of_few_seeds_have_no_interval():
 
 
 def run(name, *learners):
-    return {"dataset": {"id": f"local/{name}", "score_mean": 1.0}, "learners": list(learners)}
+    dataset = {"id": f"local/{name}", "score_mean": 1.0}
+    return {"config": {"seeds": 5}, "dataset": dataset, "learners": list(learners)}
 
 
 def test_aggregates_are_over_the_seeds_of_several_data_sets():
@@ -60,10 +62,26 @@ def test_aggregates_are_over_the_seeds_of_several_data_sets():
         probability_of_improvement(np.add(x, d), x) for x, d in ((RECORDED, 2.0), (DAWM, 4.0))
     ]
     assert text.endswith(f": iql, dawm +3.0 (+3.0 to +3.0; {np.mean(better):.2f}).")
-    assert text in summary(runs)
+    assert text in effects(runs)
     few = [run("a", entry("iql", "recorded", [1.0, 2.0]), entry("iql", "dawm", [3.0, 4.0]))]
     assert aggregates(few) is None
     assert aggregates([runs[0], few[0]]) is None
+    assert aggregates(runs[:1]) is None
+
+
+def test_effects_of_several_runs_are_counted():
+    """A gain of every seed, a loss of every seed, and one that differs from seed to seed."""
+    up, down = np.add(RECORDED, 2.0).tolist(), np.add(RECORDED, [-2.0, -2.5, -1.5, -2.0, -2.2])
+    runs = [
+        run("a", entry("iql", "recorded", RECORDED), entry("iql", "dawm", up)),
+        run("b", entry("iql", "recorded", RECORDED), entry("iql", "dawm", down.tolist())),
+        run("c", entry("bc", "recorded", RECORDED), entry("bc", "dawm", DAWM)),
+    ]
+    lines = effects(runs).splitlines()
+    assert lines[2] == "| a | iql | dawm | 14.0 | 16.0 | +2.0 (+2.0 to +2.0; 0.0) |"
+    assert lines[3].startswith("| b | iql | dawm | 14.0 | 12.0 | -2.0 (-2.")
+    assert lines[4] == f"| c | bc | dawm | 14.0 | 17.2 | {difference(DAWM, RECORDED)} |"
+    assert lines[6:] == ["Differences above 0 by their interval: 1 of 3; below 0: 1."]
 
 
 @pytest.mark.parametrize("scores", [[None, None], [3.0]])

@@ -1,0 +1,66 @@
+"""What sources change in several runs."""
+
+from typing import Any
+
+import numpy as np
+
+from dawm_jax.evaluation.scores import (
+    FEWEST,
+    interquartile_mean,
+    mean_interval,
+    probability_of_improvement,
+    stratified_interval,
+)
+from experiments.reporting.scores import (
+    difference,
+    explained,
+    markdown,
+    rounded,
+    seed_scores,
+)
+
+
+def effects(runs: list[dict[str, Any]]) -> str:
+    """What sources change in several runs, a row for each run and learner, and counts."""
+    rows, above, below = [], 0, 0
+    for results in runs:
+        every = {(e["name"], e["source"]): seed_scores(e) for e in results["learners"]}
+        for (name, source), scores in every.items():
+            alone = every.get((name, "recorded"))
+            if source == "recorded" or not scores or not alone:
+                continue
+            low, high = mean_interval(np.subtract(scores, alone)) or (0.0, 0.0)
+            above, below = above + (low > 0.0), below + (high < 0.0)
+            means = [rounded(float(np.mean(x))) for x in (alone, scores)]
+            data_set = results["dataset"]["id"].removeprefix("local/")
+            rows.append([data_set, name, source, *means, difference(scores, alone)])
+    seeds = min(results["config"]["seeds"] for results in runs)
+    titles = ["data set", "learner", "source", "recorded alone", "with the source"]
+    lines = markdown([*titles, f"difference ({explained(seeds)})"], rows)
+    counts = f"Differences above 0 by their interval: {above} of {len(rows)}; below 0: {below}."
+    paragraph = " ".join(filter(None, (counts, aggregates(runs))))
+    return "\n".join([*lines, "", paragraph])
+
+
+def aggregates(runs: list[dict[str, Any]]) -> str | None:
+    """What sources change over several data sets; None for one, or too few seeds for intervals."""
+    every = [{(e["name"], e["source"]): seed_scores(e) for e in run["learners"]} for run in runs]
+    shown = []
+    for name, source in every[0]:
+        pairs = [(one.get((name, source), []), one.get((name, "recorded"), [])) for one in every]
+        if source == "recorded" or any(len(x) < FEWEST or len(y) != len(x) for x, y in pairs):
+            continue
+        differences = [np.subtract(scores, recorded) for scores, recorded in pairs]
+        middle, (low, high) = (
+            interquartile_mean(np.concatenate(differences)),
+            stratified_interval(differences),
+        )
+        better = np.mean([probability_of_improvement(*pair) for pair in pairs])
+        shown.append(f"{name}, {source} {middle:+.1f} ({low:+.1f} to {high:+.1f}; {better:.2f})")
+    if not shown or len(runs) == 1:
+        return None
+    return (
+        f"Over {len(runs)} data sets, difference of score to the recorded data (interquartile "
+        "mean; 95 % bootstrap interval, stratified by data set; probability that a seed with the "
+        f"source is better than one without): {'; '.join(shown)}."
+    )
