@@ -22,6 +22,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or severa
     "fidelity": tables.fidelity,
     "references": lambda runs: tables.references(*runs),
     "ablation": lambda runs: tables.ablation(*runs),
+    "attribution": lambda runs: scores.attribution(*runs),
     "variants": lambda runs: scores.variants(*runs),
     "d3rlpy": lambda runs: scores.arms(*runs),
     "round trip": lambda runs: tables.round_trip(*runs),

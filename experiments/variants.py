@@ -51,6 +51,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ratio-0.9": {"synthetic_ratio": 0.9},
     "batch-1024": {"learner.batch_size": 1024},
     "critic-layer-norm": {"learner.critic_layer_norm": True},
+    "critic-rows-recorded": {"learner.critic_rows": "recorded"},
     "policy-rows-recorded": {"learner.policy_rows": "recorded"},
 }
 
