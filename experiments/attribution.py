@@ -4,8 +4,9 @@
         --config=experiments/configs/small.py:local/hopper/medium-replay-v0 --config.learners=td3bc
 
 Each learner is trained in several arms, with the same seeds, initial networks and number of
-recorded rows per update. Writes the scores of every arm and seed to attribution.json in the run's
-folder, and prints their differences.
+recorded rows per update; its critics and its policy on all rows, unless the arm says otherwise.
+Writes the scores of every arm and seed to attribution.json in the run's folder, and prints their
+differences.
 """
 
 from dataclasses import dataclass, field, replace
@@ -30,12 +31,14 @@ class Arm:
     more_rows: bool = False  # recorded rows in the place of the synthetic ones
 
 
+CRITICS_ALONE = {"critic_rows": "all", "policy_rows": "recorded"}
+POLICY_ALONE = {"critic_rows": "recorded", "policy_rows": "all"}
 ARMS = (
     Arm("recorded", "recorded"),
     Arm("+ synthetic", "synthetic"),
     Arm("+ synthetic, outcomes of the simulator", "simulated"),
-    Arm("+ synthetic, for the critics alone", "synthetic", {"policy_rows": "recorded"}),
-    Arm("+ synthetic, for the policy alone", "synthetic", {"critic_rows": "recorded"}),
+    Arm("+ synthetic, for the critics alone", "synthetic", CRITICS_ALONE),
+    Arm("+ synthetic, for the policy alone", "synthetic", POLICY_ALONE),
     Arm("+ as many recorded rows", "recorded", more_rows=True),
 )
 
@@ -47,6 +50,7 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
     from experiments import pipeline
     from experiments.reporting.results import learner_entry
     from experiments.reporting.scores import attribution
+    from experiments.run.config import ROWS
     from experiments.stages.learn import train_learner
     from experiments.stages.simulated import simulated, whole_simulator
     from experiments.stages.source import SourceResult, run_source
@@ -77,7 +81,8 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
             for arm in ARMS:
                 if not all(hasattr(learner, setting) for setting in arm.changes):
                     continue  # behavior cloning has no critics
-                changes = dict(arm.changes)
+                every = {rows: "all" for rows in ROWS if hasattr(learner, rows)}
+                changes = {**every, **arm.changes}
                 if arm.data == "recorded" and not arm.more_rows:
                     changes["batch_size"] = fewer
                 learners = {name: replace(learner, **changes)}

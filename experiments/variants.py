@@ -43,16 +43,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "filter-0.1": {"dawm.filter_share": 0.1},
     "filter-0.3": {"dawm.filter_share": 0.3},
     "fall-penalty-100": {"dawm.fall_penalty": 100.0},
-    "3-step-returns": {"dawm.return_steps": 3},
-    "lambda-0.95": {"dawm.return_lambda": 0.95},
+    "3-step-returns": {"dawm.return_steps": 3, "learner.critic_rows": "all"},
+    "lambda-0.95": {"dawm.return_lambda": 0.95, "learner.critic_rows": "all"},
     "ratio-0.1": {"synthetic_ratio": 0.1},
     "ratio-0.25": {"synthetic_ratio": 0.25},
     "ratio-0.75": {"synthetic_ratio": 0.75},
     "ratio-0.9": {"synthetic_ratio": 0.9},
     "batch-1024": {"learner.batch_size": 1024},
     "critic-layer-norm": {"learner.critic_layer_norm": True},
-    "critic-rows-recorded": {"learner.critic_rows": "recorded"},
-    "policy-rows-recorded": {"learner.policy_rows": "recorded"},
+    "critic-rows-all": {"learner.critic_rows": "all"},
+    "critics-alone": {"learner.critic_rows": "all", "learner.policy_rows": "recorded"},
 }
 
 

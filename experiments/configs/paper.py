@@ -26,6 +26,8 @@ TARGET_RETURNS = {
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config = dawm.get_config(dataset)
     config.seeds = 5
+    for learner in ("td3bc", "iql"):
+        config[learner].critic_rows = "all"
     config.dawm.world_model.update(
         observation_target="absolute",
         observation_normalizer="quantile",
