@@ -9,9 +9,9 @@ def fidelity(runs: list[dict[str, Any]]) -> str:
     """The fidelity of DAWM's rollouts in several runs, a row each."""
     lines = [
         "| data set | parameters, updates | change of state in the simulator "
-        "| the one-step yardstick's | states | rewards | variance ratio | actions (unclipped) "
-        "| windows that end, precision / recall |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| the one-step yardstick's | states | rewards | variance ratio | spread over error "
+        "| actions (unclipped) | windows that end, precision / recall |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for results in runs:
         dawm = results["sources"]["dawm"]
@@ -27,6 +27,7 @@ def fidelity(runs: list[dict[str, Any]]) -> str:
             _ends(report["states"]["synthetic"]["pooled"]),
             _ends(report["rewards"]["synthetic"]),
             _shown(report["variance_ratio"]["synthetic"]["pooled"], 2),
+            _spread(report),
             f"{_shown(actions['recorded']['pooled'])} ({_shown(unclipped['pooled'])})",
             _flags(report),
         ]
@@ -66,7 +67,7 @@ def ablation(results: dict[str, Any]) -> str:
             _ends(_changes(report, "synthetic")),
             _ends(report["states"]["synthetic"]["pooled"]),
             _ends(report["rewards"]["synthetic"]),
-            _ends(report["spread"]["states"]["pooled"] if report.get("spread") else [None], 2),
+            _spread(report),
             f"{rate:,.0f}" if (rate := row.get("transitions_per_second")) else "-",
             _flags(report),
         ]
@@ -77,6 +78,11 @@ def ablation(results: dict[str, Any]) -> str:
 def _changes(report: dict[str, Any], model: str) -> list[float | None]:
     """The share of a model's changes of state that the simulator confirms, at each step."""
     return report["simulator"]["changes"][model]["pooled"] if report["simulator"] else [None]
+
+
+def _spread(report: dict[str, Any]) -> str:
+    """How far rollouts from one state differ, over their error; older files lack it."""
+    return _ends(report["spread"]["states"]["pooled"] if report.get("spread") else [None], 2)
 
 
 def _ends(shares: list[float | None], digits: int = 3) -> str:
