@@ -314,7 +314,8 @@ def test_a_checkpoint_is_read_as_the_page_says(tmp_path):
 
 def test_the_fields_of_results_are_explained():
     page = (ROOT / "docs" / "results.md").read_text()
-    results = json.loads((ROOT / "experiments/results/hopper-medium-replay.json").read_text())
+    path = ROOT / "experiments/results/table-h200-hopper-medium-replay.json"
+    results = json.loads(path.read_text())
     source = results["sources"]["dawm"]
     rollouts = source["fidelity"]["rollouts"]
     parts = [results, results["dataset"], source, source["synthesis"], source["fidelity"], rollouts]
