@@ -50,7 +50,7 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
     from experiments import pipeline
     from experiments.reporting.results import learner_entry
     from experiments.reporting.scores import attribution
-    from experiments.run.config import ROWS
+    from experiments.run.config import on_all_rows
     from experiments.stages.learn import train_learner
     from experiments.stages.simulated import simulated, whole_simulator
     from experiments.stages.source import SourceResult, run_source
@@ -81,8 +81,7 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
             for arm in ARMS:
                 if not all(hasattr(learner, setting) for setting in arm.changes):
                     continue  # behavior cloning has no critics
-                every = {rows: "all" for rows in ROWS if hasattr(learner, rows)}
-                changes = {**every, **arm.changes}
+                changes = {**on_all_rows(learner), **arm.changes}
                 if arm.data == "recorded" and not arm.more_rows:
                     changes["batch_size"] = fewer
                 learners = {name: replace(learner, **changes)}

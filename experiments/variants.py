@@ -140,7 +140,7 @@ def rows_of(path: Path, config: ConfigDict) -> dict[str, dict[str, Any]]:
 def train(run: "Run", evaluator: "Evaluator | None") -> dict[str, Any]:
     """The run's learners with DAWM's transitions, and on the recorded ones alone."""
     from experiments.reporting.results import learner_entry
-    from experiments.run.config import ROWS
+    from experiments.run.config import on_all_rows
     from experiments.stages.learn import train_learner
     from experiments.stages.source import SourceResult, run_source
 
@@ -151,8 +151,8 @@ def train(run: "Run", evaluator: "Evaluator | None") -> dict[str, Any]:
     for name, learner in run.components.learners.items():
         size = learner.batch_size
         fewer = size - round(run.config.synthetic_ratio * size)
-        every = {rows: "all" for rows in ROWS if hasattr(learner, rows)}  # as all are recorded
-        learners = {name: replace(learner, batch_size=fewer, **every)}
+        settings = on_all_rows(learner)  # as all are recorded
+        learners = {name: replace(learner, batch_size=fewer, **settings)}
         alone = replace(run, components=replace(run.components, learners=learners))
         pair = {
             "recorded": learner_entry(run, train_learner(alone, name, recorded, evaluator)),

@@ -13,8 +13,8 @@ last; with v instead of x0 97 % and 92 %, with displacements since the window's 
 updates. `experiments.ablation` compares the kinds; its table is in docs/findings.md.
 
 Critics learn from the recorded transitions alone, the policy from all: DAWM's states and actions
-help it, while few percent of error in the next states harm the critics (docs/findings.md). For a
-source whose point are its outcomes, set td3bc.critic_rows and the like to "all".
+help it, while a few percent of error in the next states harms the critics (docs/findings.md). For
+a source whose point is its outcomes, set td3bc.critic_rows and the like to "all".
 
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
 cores it would take days; most of it is a million updates of each learner.

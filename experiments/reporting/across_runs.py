@@ -11,17 +11,11 @@ from dawm_jax.evaluation.scores import (
     probability_of_improvement,
     stratified_interval,
 )
-from experiments.reporting.scores import (
-    difference,
-    explained,
-    markdown,
-    rounded,
-    seed_scores,
-)
+from experiments.reporting.scores import difference, explained, markdown, rounded, seed_scores
 
 
 def effects(runs: list[dict[str, Any]]) -> str:
-    """What sources change in several runs, a row for each run and learner, and counts."""
+    """A row for each run and learner, and how many differences are above and below 0."""
     rows, above, below = [], 0, 0
     for results in runs:
         every = {(e["name"], e["source"]): seed_scores(e) for e in results["learners"]}

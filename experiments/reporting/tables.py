@@ -81,7 +81,7 @@ def _changes(report: dict[str, Any], model: str) -> list[float | None]:
 
 
 def _spread(report: dict[str, Any]) -> str:
-    """How far rollouts from one state differ, over their error; older files lack it."""
+    """The spread of rollouts from one state over their error; older files lack it."""
     return _ends(report["spread"]["states"]["pooled"] if report.get("spread") else [None], 2)
 
 

@@ -36,6 +36,11 @@ ROWS = ("policy_rows", "critic_rows", "cloning_rows")  # settings of learners
 TEMPLATE = "experiments/configs/dawm.py"
 
 
+def on_all_rows(learner: Any) -> dict[str, str]:
+    """The settings with which every loss of a learner is computed on all rows of a batch."""
+    return {rows: "all" for rows in ROWS if hasattr(learner, rows)}
+
+
 @dataclass(frozen=True)
 class General:
     """The settings of a config that belong to no component; configs/dawm.py explains each."""
