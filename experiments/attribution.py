@@ -77,13 +77,13 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
         entries = []
         learner: Any
         for name, learner in run.components.learners.items():
-            fewer = round((1.0 - config.synthetic_ratio) * learner.batch_size)
+            more = round(learner.batch_size / (1.0 - config.synthetic_ratio))
             for arm in ARMS:
                 if not all(hasattr(learner, setting) for setting in arm.changes):
                     continue  # behavior cloning has no critics
                 changes = {**on_all_rows(learner), **arm.changes}
-                if arm.data == "recorded" and not arm.more_rows:
-                    changes["batch_size"] = fewer
+                if arm.more_rows:
+                    changes["batch_size"] = more
                 learners = {name: replace(learner, **changes)}
                 this = replace(run, components=replace(run.components, learners=learners))
                 trained = train_learner(this, name, data[arm.data], evaluator)

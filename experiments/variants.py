@@ -4,9 +4,9 @@
         --config=experiments/configs/small.py:local/hopper/medium-replay-v0 --config.learners=td3bc
 
 Each variant changes one thing. Every learner is trained with it, and on the recorded data alone
-with the same seeds, updates and number of recorded rows in a batch. What several variants share is
-trained once. After each variant, all scores so far are in variants.json in the run's folder;
-`--variants` selects some, which are added to those that are there. The default always comes first.
+with the same seeds, updates and recorded rows per update. What several variants share is trained
+once. After each variant, all scores so far are in variants.json in the run's folder; `--variants`
+selects some, which are added to those that are there. The default always comes first.
 """
 
 import json
@@ -31,6 +31,13 @@ DEFAULT = "default"
 # Settings of a config; those of `learner` are changed in each learner that has them.
 VARIANTS: dict[str, dict[str, Any]] = {
     DEFAULT: {},  # at least the 0.9 quantile of all returns-to-go, stretched
+    "critic-rows-all": {"learner.critic_rows": "all"},
+    "cloning-better": {"learner.cloning_rows": "better"},
+    "cloning-recorded": {"learner.cloning_rows": "recorded"},
+    "ratio-0.1": {"synthetic_ratio": 0.1},
+    "ratio-0.25": {"synthetic_ratio": 0.25},
+    "ratio-0.75": {"synthetic_ratio": 0.75},
+    "ratio-0.9": {"synthetic_ratio": 0.9},
     "own-1.0": {"dawm.target.own": 1.0},
     "own-1.1": {"dawm.target.own": 1.1},
     "own-1.2": {"dawm.target.own": 1.2},
@@ -45,13 +52,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fall-penalty-100": {"dawm.fall_penalty": 100.0},
     "3-step-returns": {"dawm.return_steps": 3, "learner.critic_rows": "all"},
     "lambda-0.95": {"dawm.return_lambda": 0.95, "learner.critic_rows": "all"},
-    "ratio-0.1": {"synthetic_ratio": 0.1},
-    "ratio-0.25": {"synthetic_ratio": 0.25},
-    "ratio-0.75": {"synthetic_ratio": 0.75},
-    "ratio-0.9": {"synthetic_ratio": 0.9},
     "batch-1024": {"learner.batch_size": 1024},
     "critic-layer-norm": {"learner.critic_layer_norm": True},
-    "critic-rows-all": {"learner.critic_rows": "all"},
     "critics-alone": {"learner.critic_rows": "all", "learner.policy_rows": "recorded"},
 }
 
@@ -149,16 +151,13 @@ def train(run: "Run", evaluator: "Evaluator | None") -> dict[str, Any]:
     pairs = []
     learner: Any
     for name, learner in run.components.learners.items():
-        size = learner.batch_size
-        fewer = size - round(run.config.synthetic_ratio * size)
-        settings = on_all_rows(learner)  # as all are recorded
-        learners = {name: replace(learner, batch_size=fewer, **settings)}
+        learners = {name: replace(learner, **on_all_rows(learner))}  # as all are recorded
         alone = replace(run, components=replace(run.components, learners=learners))
         pair = {
             "recorded": learner_entry(run, train_learner(alone, name, recorded, evaluator)),
             "synthetic": learner_entry(run, train_learner(run, name, source, evaluator)),
         }
-        pairs.append({"recorded_rows": fewer, **pair})
+        pairs.append(pair)
     fidelity = source.results["fidelity"]["transitions"]
     synthesis = source.results["synthesis"]
     return {"learners": pairs, "synthesis": synthesis, "fidelity": fidelity}

@@ -27,19 +27,24 @@ class Draw(NamedTuple):
 
 
 class TransitionSet(struct.PyTreeNode):
-    """Transitions to draw batches from: recorded ones and a share of synthetic ones."""
+    """Recorded transitions to draw batches from, and synthetic ones beside them.
+
+    Raises:
+        UserError: `synthetic_ratio` is not in [0, 1).
+    """
 
     recorded: Transition
     synthetic: Transition | None = None
-    synthetic_ratio: float = struct.field(pytree_node=False, default=0.5)
+    synthetic_ratio: float = struct.field(pytree_node=False, default=0.5)  # of all rows of a batch
 
     def __post_init__(self) -> None:
         check_ratio(self.synthetic_ratio)
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Transition:
-        """A batch of leading dimensions `shape`, drawn uniformly from each part.
+        """Recorded transitions of leading dimensions `shape`, and synthetic ones after them.
 
-        Along the last dimension, the round(ratio * size) synthetic transitions come last.
+        Both are drawn uniformly. The synthetic ones make the last dimension longer, so that a batch
+        has as many recorded rows with them as without.
         """
         if self.synthetic is None:
             return Draw(key, shape).rows(self.recorded)
@@ -49,19 +54,22 @@ class TransitionSet(struct.PyTreeNode):
 
 
 def check_ratio(synthetic_ratio: float) -> None:
-    """Raises UserError unless the ratio is between 0 and 1."""
+    """Raises UserError unless the ratio is in [0, 1)."""
     require(
-        0.0 <= synthetic_ratio <= 1.0,
-        f"synthetic_ratio is {synthetic_ratio}; it must be between 0 and 1",
+        0.0 <= synthetic_ratio < 1.0,
+        f"synthetic_ratio is {synthetic_ratio}; it must be at least 0 and below 1",
     )
 
 
 def draws(key: Array, shape: tuple[int, ...], synthetic_ratio: float) -> tuple[Draw, Draw]:
-    """The draws of a batch from the recorded and from the synthetic transitions."""
+    """The draws of a batch from the recorded and from the synthetic transitions.
+
+    The former are of leading dimensions `shape`.
+    """
     *lead, size = shape
-    synthetic = round(synthetic_ratio * size)
+    synthetic = round(size * synthetic_ratio / (1.0 - synthetic_ratio))
     recorded_key, synthetic_key = jax.random.split(key)
-    return Draw(recorded_key, (*lead, size - synthetic)), Draw(synthetic_key, (*lead, synthetic))
+    return Draw(recorded_key, shape), Draw(synthetic_key, (*lead, synthetic))
 
 
 def concatenate(recorded: Transition, synthetic: Transition, axis: int) -> Transition:

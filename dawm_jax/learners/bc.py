@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics, mean_over
+from dawm_jax.learners.protocol import DataStatistics, LearnerSettings, Metrics
 from dawm_jax.networks.actor_critic import DeterministicPolicy
 from dawm_jax.training.optimizer import gradient_step
 from dawm_jax.types import Array, Transition
@@ -25,7 +25,7 @@ class BCState(struct.PyTreeNode):
 class BC(LearnerSettings):
     """Behavior cloning with the mean squared error of the action."""
 
-    version = 2
+    version = 3
 
     def init(self, key: Array, statistics: DataStatistics) -> BCState:
         actor = self._policy(statistics).init(key, statistics.observation_mean)
@@ -34,14 +34,14 @@ class BC(LearnerSettings):
 
     def update(self, state: BCState, batch: Transition, key: Array) -> tuple[BCState, Metrics]:
         del key
+        batch = self._rows(self.policy_rows, batch)
         observation = state.statistics.normalize(batch.observation)
         policy = self._policy(state.statistics)
 
         def loss_fn(params: optax.Params) -> Array:
             action = policy.apply(params, observation)
             chex.assert_equal_shape([action, batch.action])
-            error = jnp.mean((action - batch.action) ** 2, axis=-1)
-            return mean_over(self.policy_rows, error, batch.recorded)
+            return jnp.mean((action - batch.action) ** 2)
 
         actor, opt_state, loss, _ = gradient_step(
             self._optimizer, loss_fn, state.actor, state.opt_state

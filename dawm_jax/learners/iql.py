@@ -13,7 +13,6 @@ from dawm_jax.learners.protocol import (
     DataStatistics,
     LearnerSettings,
     Metrics,
-    mean_over,
     split_mean,
     twin_loss,
 )
@@ -47,14 +46,14 @@ class IQL(LearnerSettings):
     Observations are normalized, as for every learner here.
     """
 
-    version = 2
+    version = 3
     policy_initialization: ClassVar[Initialization] = Orthogonal()
     critic_initialization: ClassVar[Initialization] = Orthogonal()  # and of the value function
 
     expectile: Between = 0.7
     inverse_temperature: Positive = 3.0
     critic_layer_norm: bool = False  # in both critics and the value function, not in the policy
-    critic_rows: Rows = "all"  # of a batch, for which the losses of critics and value are computed
+    critic_rows: Rows = "all"  # of a batch, in the losses of critics and value
 
     def init(self, key: Array, statistics: DataStatistics) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
@@ -82,25 +81,27 @@ class IQL(LearnerSettings):
         batch = statistics.normalize_batch(batch)
         batch = batch.replace(reward=batch.reward * reward_scale(statistics))
         q = self._critic.apply(state.target_critic, batch.observation, batch.action).min(axis=0)
+        rows, q_of_rows = self._rows(self.critic_rows, (batch, q))
 
         value, value_opt, value_loss, _ = gradient_step(
-            self._optimizer, self.value_loss, state.value, state.value_opt, batch, q
+            self._optimizer, self.value_loss, state.value, state.value_opt, rows, q_of_rows
         )
 
-        advantage = q - self._value.apply(value, batch.observation)
+        policy_rows, q_of_policy = self._rows(self.policy_rows, (batch, q))
+        advantage = q_of_policy - self._value.apply(value, policy_rows.observation)
         actor, actor_opt, actor_loss, _ = gradient_step(
             self._actor_optimizer,
             self.actor_loss,
             state.actor,
             state.actor_opt,
-            batch,
+            policy_rows,
             advantage,
             statistics,
         )
 
-        target = batch.reward + batch.discount * self._value.apply(value, batch.next_observation)
+        target = rows.reward + rows.discount * self._value.apply(value, rows.next_observation)
         critic, critic_opt, critic_loss, _ = gradient_step(
-            self._optimizer, self.critic_loss, state.critic, state.critic_opt, batch, target
+            self._optimizer, self.critic_loss, state.critic, state.critic_opt, rows, target
         )
 
         state = state.replace(
@@ -122,12 +123,12 @@ class IQL(LearnerSettings):
         chex.assert_equal_shape([q, v])
         error = q - v
         weight = jnp.where(error > 0.0, self.expectile, 1.0 - self.expectile)
-        return mean_over(self.critic_rows, weight * error**2, batch.recorded)
+        return jnp.mean(weight * error**2)
 
     def critic_loss(self, critic: optax.Params, batch: Transition, target: Array) -> Array:
         """Sum of both critics' mean squared errors (equation 6)."""
         q = self._critic.apply(critic, batch.observation, batch.action)
-        return twin_loss(q, target, self.critic_rows, batch.recorded)
+        return twin_loss(q, target)
 
     def actor_loss(
         self, actor: optax.Params, batch: Transition, advantage: Array, statistics: DataStatistics
@@ -138,7 +139,7 @@ class IQL(LearnerSettings):
         log_prob = jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
         chex.assert_equal_shape([advantage, log_prob])
         weight = jnp.minimum(jnp.exp(self.inverse_temperature * advantage), MAX_WEIGHT)
-        return -mean_over(self.policy_rows, weight * log_prob, batch.recorded)
+        return -jnp.mean(weight * log_prob)
 
     def act(self, state: IQLState, observation: Array, policy: str = "averaged") -> Array:
         params = state.averaged_actor if policy == "averaged" else state.actor

@@ -1,9 +1,10 @@
 """What every learner is, and the pieces they share."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -23,6 +24,8 @@ from dawm_jax.settings import (
 )
 from dawm_jax.training.protocol import Component, Metrics
 from dawm_jax.types import Array, Dataset, Transition
+
+Part = TypeVar("Part")
 
 
 class DataStatistics(struct.PyTreeNode):
@@ -68,7 +71,12 @@ class Learner(Component, Protocol):
         """A new state."""
 
     def update(self, state: Any, batch: Transition, key: Array) -> tuple[Any, Metrics]:
-        """The state after `updates_per_step` updates, and scalar metrics."""
+        """The state after `updates_per_step` updates, and scalar metrics.
+
+        Args:
+            batch: recorded rows of leading dimensions `batch_shape`; synthetic ones may follow
+                them along the last of these.
+        """
 
     def act(self, state: Any, observation: Array, policy: str = "averaged") -> Array:
         """Actions (..., action_dim) in [-1, 1] for evaluation, without noise.
@@ -88,11 +96,11 @@ class LearnerSettings:
     """
 
     steps: Count = 1_000_000
-    batch_size: BatchSize = 256
+    batch_size: BatchSize = 256  # recorded rows; synthetic ones come on top
     hidden: tuple[Width, ...] = (256, 256)  # of each hidden layer of every network
     learning_rate: LearningRate = 3e-4
     polyak_step_size: Factor = 0.005  # of target networks and of the averaged policy
-    policy_rows: Rows = "all"  # of a batch, for which the policy's loss is computed
+    policy_rows: Rows = "all"  # of a batch, in the policy's loss
 
     version: ClassVar[int]
     policy_initialization: ClassVar[Initialization] = Uniform()
@@ -113,6 +121,12 @@ class LearnerSettings:
     def batch_shape(self) -> tuple[int, ...]:
         return (self.batch_size,)
 
+    def _rows(self, rows: str, batch: Part) -> Part:
+        """Those rows of a batch (B, ...): 'all', or the 'recorded' ones, which come first."""
+        if rows == "all":
+            return batch
+        return jax.tree.map(lambda leaf: leaf[: self.batch_size], batch)
+
     def _polyak(self, params: optax.Params, average: optax.Params) -> optax.Params:
         """The moving average after one more update."""
         return optax.incremental_update(params, average, self.polyak_step_size)
@@ -122,17 +136,10 @@ class LearnerSettings:
         return optax.adam(self.learning_rate)
 
 
-def mean_over(rows: str, values: Array, chosen: Array) -> Array:
-    """Mean of `values` (..., B) over 'all' rows, or over the `chosen` (B,); 0 if there are none."""
-    if rows == "all":
-        return jnp.mean(values, axis=-1)
-    return jnp.sum(values * chosen, axis=-1) / jnp.maximum(jnp.sum(chosen), 1)
-
-
-def twin_loss(q: Array, target: Array, rows: str, recorded: Array) -> Array:
+def twin_loss(q: Array, target: Array) -> Array:
     """Sum of the two critics' mean squared errors, of q (2, B) against the target (B,)."""
     chex.assert_equal_shape([q[0], target])
-    return jnp.sum(mean_over(rows, (q - target) ** 2, recorded))
+    return jnp.sum(jnp.mean((q - target) ** 2, axis=-1))
 
 
 def split_mean(name: str, value: Array, recorded: Array) -> Metrics:

@@ -29,7 +29,7 @@ class ReBRAC(TD3):
     - target networks follow the updated policy, as in TD3, instead of the one before its update.
     """
 
-    version = 2
+    version = 3
     policy_initialization: ClassVar[Initialization] = Uniform(bias=0.1, last=1e-3)
     critic_initialization: ClassVar[Initialization] = Uniform(bias=0.1, last=3e-3)
 
@@ -64,10 +64,10 @@ class ReBRAC(TD3):
             return self._critic.apply(critic, batch.observation, action).min(axis=0)
 
         q = value(action)
-        scale = 1.0 / jax.lax.stop_gradient(self.policy_mean(jnp.abs(q), batch))
+        scale = 1.0 / jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
         distance = _squared_distance(action, batch.action)
         penalty = self.cloning_mean(distance, batch, value, q)
-        return self.beta_actor * penalty - scale * self.policy_mean(q, batch)
+        return self.beta_actor * penalty - scale * jnp.mean(q)
 
 
 def _squared_distance(action: Array, other: Array) -> Array:

@@ -14,7 +14,6 @@ from dawm_jax.learners.protocol import (
     DataStatistics,
     LearnerSettings,
     Metrics,
-    mean_over,
     split_mean,
     twin_loss,
 )
@@ -52,7 +51,7 @@ class TD3(LearnerSettings, ABC):
     noise_clip: Positive = 0.5
     policy_delay: Few = 2
     critic_layer_norm: bool = False  # in both critics; the policy has none
-    critic_rows: Rows = "all"  # of a batch, for which the critics' loss is computed
+    critic_rows: Rows = "all"  # of a batch, in the critics' loss
     cloning_rows: CloningRows = "all"  # of the rows of the policy's loss, those that it imitates
 
     @property
@@ -88,6 +87,7 @@ class TD3(LearnerSettings, ABC):
         ) -> tuple[tuple[optax.Params, optax.OptState], Metrics]:
             critic, opt_state = carry
             part, noise_key = inputs
+            part = self._rows(self.critic_rows, part)
             target = self.td_target(state, part, noise_key)
             critic, opt_state, (loss, q), _ = gradient_step(
                 self._optimizer, self.critic_loss, critic, opt_state, part, target, has_aux=True
@@ -106,7 +106,7 @@ class TD3(LearnerSettings, ABC):
             state.actor,
             state.actor_opt,
             critic,
-            last,
+            self._rows(self.policy_rows, last),
             state.statistics,
         )
         state = state.replace(
@@ -152,11 +152,7 @@ class TD3(LearnerSettings, ABC):
     ) -> tuple[Array, Array]:
         """Sum of both critics' mean squared errors, and their Q-values (2, B)."""
         q = self._critic.apply(critic, batch.observation, batch.action)
-        return twin_loss(q, target, self.critic_rows, batch.recorded), q
-
-    def policy_mean(self, values: Array, batch: Transition) -> Array:
-        """Mean of `values` (B,) over the rows of the policy's loss."""
-        return mean_over(self.policy_rows, values, batch.recorded)
+        return twin_loss(q, target), q
 
     def cloning_mean(
         self, error: Array, batch: Transition, value: Callable[[Array], Array], own: Array
@@ -167,11 +163,12 @@ class TD3(LearnerSettings, ABC):
             value: Q(s, a) (B,) of actions (B, action_dim) in the states of the batch.
             own: (B,) that of the policy's actions.
         """
-        if self.cloning_rows == "all" or self.policy_rows == "recorded":
-            return self.policy_mean(error, batch)
-        if self.cloning_rows == "recorded":
-            return mean_over("recorded", error, batch.recorded)
-        return mean_over("better", error, batch.recorded | (value(batch.action) > own))
+        if self.cloning_rows == "all":
+            return jnp.mean(error)
+        imitated = batch.recorded
+        if self.cloning_rows == "better":
+            imitated |= value(batch.action) > own
+        return jnp.mean(error, where=imitated)
 
     def act(self, state: TD3State, observation: Array, policy: str = "averaged") -> Array:
         params = state.target_actor if policy == "averaged" else state.actor

@@ -16,7 +16,7 @@ from dawm_jax.types import Array, Transition
 class TD3BC(TD3):
     """TD3+BC with the paper's settings."""
 
-    version = 2
+    version = 3
 
     bc_coefficient: Positive = 2.5
 
@@ -38,6 +38,6 @@ class TD3BC(TD3):
             return self._critic.clone(count=1).apply(first, batch.observation, action)[0]
 
         q = value(action)
-        scale = self.bc_coefficient / jax.lax.stop_gradient(self.policy_mean(jnp.abs(q), batch))
+        scale = self.bc_coefficient / jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
         error = jnp.mean((action - batch.action) ** 2, axis=-1)
-        return self.cloning_mean(error, batch, value, q) - scale * self.policy_mean(q, batch)
+        return self.cloning_mean(error, batch, value, q) - scale * jnp.mean(q)

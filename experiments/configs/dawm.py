@@ -51,7 +51,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
 
     config.learners = ("bc", "td3bc", "iql")
     config.sources = ("recorded", "dawm")
-    config.synthetic_ratio = 0.5  # of a batch, for sources that generate
+    config.synthetic_ratio = 0.5  # of a batch, on top of the learner's batch_size recorded rows
     config.policy = "averaged"  # over the updates, or "last": the one that tables report
     config.pool_memory = placeholder(float)  # GiB of synthetic data on the device; unset: half
     config.seed = 0  # the first seed

@@ -26,7 +26,7 @@ TARGET_RETURNS = {
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config = dawm.get_config(dataset)
     config.seeds = 5
-    for learner in ("td3bc", "iql"):
+    for learner in ("td3bc", "iql", "rebrac"):
         config[learner].critic_rows = "all"
     config.dawm.world_model.update(
         observation_target="absolute",

@@ -109,15 +109,14 @@ def variants(results: dict[str, Any]) -> str:
             columns.append(difference(scores, alone) if scores and alone else "")
             changed = row["changes"] and scores and default
             columns.append(difference(scores, default) if changed else "")
-            rows.append([name, row["variant"], str(pair["recorded_rows"]), *columns])
+            rows.append([name, row["variant"], *columns])
     policy = next(iter(results["rows"][0]["learners"][0]["synthetic"]["policies"]))
-    titles = ["learner", "variant", "recorded rows", "recorded alone", "with synthetic"]
+    titles = ["learner", "variant", "recorded alone", "with synthetic"]
     titles += ["difference to recorded", "difference to default"]
     lines = [
         f"Scores of the {policy} policies after {config['updates']:,} updates on "
-        f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes, "
-        "with as many recorded rows in a batch alone as beside synthetic ones. Differences are "
-        f"seed by seed ({explained(config['seeds'])}):",
+        f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes. "
+        f"Differences are seed by seed ({explained(config['seeds'])}):",
         "",
         *markdown(titles, rows),
     ]

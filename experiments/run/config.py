@@ -12,7 +12,6 @@ from dawm_jax.models.dynamics import OneStepModel
 from dawm_jax.settings import (
     ActionBounds,
     BatchSize,
-    Between,
     Count,
     CountOrZero,
     Dropout,
@@ -60,7 +59,7 @@ class General:
     held_out: Dropout
     learners: tuple[str, ...]
     sources: tuple[str, ...]
-    synthetic_ratio: Between
+    synthetic_ratio: Dropout
     policy: PolicyName
     pool_memory: Positive | None
     seed: CountOrZero
@@ -140,15 +139,8 @@ def build(config: ConfigDict) -> Components:
     for name, model in models.items():
         every = {"checkpoint_every": config.checkpoint_every}
         _check_lengths(config, f"{name}.steps", model, every)
-    for name, learner in components.learners.items():
+    for learner in components.learners.values():
         _check_lengths(config, "updates", learner, {"evaluate_every": config.evaluate_every})
-        size, ratio = learner.batch_shape[-1], config.synthetic_ratio
-        few = [row for row in ROWS if getattr(learner, row, "all") != "all"]
-        require(
-            not few or round(ratio * size) < size,
-            f"config.synthetic_ratio is {ratio}, so that no row of a batch of {size} is recorded, "
-            f"but config.{name}.{' and '.join(few)} needs some: lower the ratio",
-        )
     return components
 
 

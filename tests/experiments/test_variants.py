@@ -29,7 +29,7 @@ def compare(finished, tmp_path, monkeypatch):
         for number in range(2):
             for entry, score in ((alone, 4 * number), (synthetic, 100 * ratios[-1] + number)):
                 entry["policies"]["averaged"]["seeds"][number]["normalized_score"] = score
-        pair = {"recorded_rows": 8, "recorded": alone, "synthetic": synthetic}
+        pair = {"recorded": alone, "synthetic": synthetic}
         return {"learners": [pair], "synthesis": {}, "fidelity": {}}
 
     def compare(names, **changes):
@@ -65,8 +65,8 @@ def test_the_table_has_a_row_for_each_learner_and_variant(compare):
     text = scores.variants(results)
     _, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
     assert rows == [
-        "| td3bc | default | 8 | 2.0 | 50.5 | +48.5 (+47.0 to +50.0) |  |",
-        "| td3bc | ratio-0.75 | 8 | 2.0 | 75.5 | +73.5 (+72.0 to +75.0) | +25.0 (+25.0 to +25.0) |",
+        "| td3bc | default | 2.0 | 50.5 | +48.5 (+47.0 to +50.0) |  |",
+        "| td3bc | ratio-0.75 | 2.0 | 75.5 | +73.5 (+72.0 to +75.0) | +25.0 (+25.0 to +25.0) |",
     ]
     assert "2 seeds are too few for an interval" in text
 
@@ -75,25 +75,24 @@ def test_the_table_has_a_row_for_each_learner_and_variant(compare):
 def test_variants_are_trained_beside_recorded_data_and_share_what_is_equal(finished, tmp_path):
     config, workdir, of_run = finished
     shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
-    variants.compare(config, tmp_path, ["policy-rows-recorded", "critic-layer-norm", "ratio-0.25"])
+    variants.compare(config, tmp_path, ["critics-alone", "critic-layer-norm", "ratio-0.25"])
     rows = json.loads((tmp_path / "variants.json").read_text())["rows"]
     pairs = {
         (row["variant"], pair["synthetic"]["name"]): pair
         for row in rows
         for pair in row["learners"]
     }
-    assert {name: pair["recorded_rows"] for name, pair in pairs.items()} == {
-        ("default", "bc"): 8,
-        ("default", "td3bc"): 8,
-        ("ratio-0.25", "bc"): 12,
-        ("ratio-0.25", "td3bc"): 12,
-        ("critic-layer-norm", "td3bc"): 8,  # behavior cloning has no critics
-        ("policy-rows-recorded", "bc"): 8,
-        ("policy-rows-recorded", "td3bc"): 8,
+    assert set(pairs) == {
+        ("default", "bc"),
+        ("default", "td3bc"),
+        ("ratio-0.25", "bc"),
+        ("ratio-0.25", "td3bc"),
+        ("critic-layer-norm", "td3bc"),  # behavior cloning has no critics
+        ("critics-alone", "td3bc"),
     }
     for pair in pairs.values():
         assert [pair[of]["source"] for of in ("recorded", "synthetic")] == ["recorded", "dawm"]
-    default, other = pairs["default", "td3bc"], pairs["policy-rows-recorded", "td3bc"]
+    default, other = pairs["default", "td3bc"], pairs["critics-alone", "td3bc"]
     assert default["recorded"] == other["recorded"]
     assert default["synthetic"]["policies"] != other["synthetic"]["policies"]
     assert default["synthetic"] in of_run["learners"]
@@ -102,8 +101,8 @@ def test_variants_are_trained_beside_recorded_data_and_share_what_is_equal(finis
     }
     names = [stage.stage for stage in stages_of(tmp_path)]
     assert names.count("td3bc-dawm") == 4
-    # Of the run itself, all rows; here 8 and 12, and 8 with layer norm.
-    assert names.count("td3bc-recorded") == 4
+    # Of the run itself, with critics on recorded rows; here on all, and with layer norm.
+    assert names.count("td3bc-recorded") == 3
 
 
 def test_an_unknown_variant_is_refused(config, tmp_path):

@@ -137,18 +137,6 @@ def test_averages_move_a_polyak_step_to_the_new_networks(state, batch, average, 
     chex.assert_trees_all_close(float64(getattr(updated, average)), expected, atol=1e-6)
 
 
-def test_losses_can_be_of_recorded_rows_alone(rng, state, batch):
-    values = jnp.asarray(rng.normal(size=32), jnp.float32)
-    few = jax.tree.map(lambda leaf: leaf[batch.recorded], batch)
-    learner = replace(LEARNER, policy_rows="recorded", critic_rows="recorded")
-    losses = {"value": (), "critic": (), "actor": (state.statistics,)}
-    for name, more in losses.items():
-        params = getattr(state, name)
-        loss = getattr(learner, f"{name}_loss")(params, batch, values, *more)
-        of_few = getattr(LEARNER, f"{name}_loss")(params, few, values[batch.recorded], *more)
-        np.testing.assert_allclose(loss, of_few, rtol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("return_range", "scale"), [(4000.0, 0.25), (10.0, 100.0), (0.0, 1.0), (1e-40, 1.0)]
 )

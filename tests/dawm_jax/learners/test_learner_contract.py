@@ -1,5 +1,6 @@
 """The contract of every learner, whatever its method."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -110,10 +111,34 @@ def test_the_seed_determines_every_bit(learner, statistics, data):
 
 
 def test_update_compiles_once(learner, statistics, data, transitions):
-    run(learner, statistics, data, seed=0)
-    run(learner, statistics, TransitionSet(transitions), seed=1)
+    for each in (data, TransitionSet(transitions)):
+        for seed in range(2):
+            run(learner, statistics, each, seed)
     _, _, shapes = compiled(learner)
-    assert shapes == [learner.batch_shape]
+    *lead, size = learner.batch_shape
+    assert shapes == [(*lead, 2 * size), (*lead, size)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "networks"),
+    [(["critic_rows"], ["critic", "value"]), (["critic_rows", "policy_rows"], ["actor"])],
+)
+def test_losses_of_recorded_rows_are_those_without_synthetic_rows(
+    learner, statistics, data, settings, networks
+):
+    settings = {setting: "recorded" for setting in settings if hasattr(learner, setting)}
+    keys = jax.random.split(jax.random.key(0), 3)
+    state, batch = learner.init(keys[0], statistics), data.sample(keys[1], learner.batch_shape)
+    axis = len(learner.batch_shape) - 1
+    recorded = jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, 8, axis=axis), batch)
+    of_recorded = jax.jit(replace(learner, **settings).update)
+    found, expected = (of_recorded(state, one, keys[2])[0] for one in (batch, recorded))
+    of_all, _ = compiled(learner)[1](state, batch, keys[2])
+    for name in networks:
+        if hasattr(state, name):
+            one, other, third = (getattr(each, name) for each in (found, expected, of_all))
+            chex.assert_trees_all_close(one, other, rtol=1e-4, atol=1e-6)
+            assert not jax.tree.all(jax.tree.map(jnp.array_equal, one, third))
 
 
 def test_act_gives_bounded_actions_whatever_the_batch_shape(learner, statistics):

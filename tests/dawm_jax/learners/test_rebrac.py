@@ -235,7 +235,7 @@ def test_losses_are_the_papers(rng, state, batch, cloning_rows):
     np.testing.assert_allclose(q, critics_of(state.critic, rows.observation, rows.action))
 
     actor_loss = jax.jit(learner.actor_loss)
-    for recorded_rows in (0, 7, 16):
+    for recorded_rows in (1, 7, 16):
         batch = batch.replace(recorded=jnp.arange(16) < recorded_rows)
         counts = np.asarray(batch.recorded) if cloning_rows == "recorded" else np.ones(16, bool)
         loss = actor_loss(state.actor, state.critic, batch, state.statistics)
