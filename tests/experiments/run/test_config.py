@@ -218,7 +218,6 @@ def test_critics_learn_from_recorded_rows_except_in_the_papers_config():
         assert found == [rows] * 3
 
 
-
 def test_rows_and_policies_are_words():
     config = small.get_config()
     config.learners, config.td3bc.policy_rows = ("td3bc",), "synthetic"
