@@ -52,7 +52,21 @@ class Orthogonal:
     """Orthogonal kernels times sqrt(2) (Saxe et al. 2014), zero biases, as in IQL's code."""
 
     def __call__(self, inputs: int, last: bool) -> tuple[Initializer, Initializer]:
-        return nn.initializers.orthogonal(sqrt(2.0)), nn.initializers.zeros
+        return _one_by_one(nn.initializers.orthogonal(sqrt(2.0))), nn.initializers.zeros
+
+
+def _one_by_one(initializer: Initializer) -> Initializer:
+    """`initializer` without batches of matrices: under vmap it draws one after the other.
+
+    On a CPU of few cores two batched factorizations can block each other for good: each waits, in
+    a thread of XLA's pool, for parts that need another one (seen with jaxlib 0.10.2, two cores).
+    """
+
+    def draw(key: Array, shape: tuple[int, ...], dtype: Any = float) -> Array:
+        one = jax.custom_batching.sequential_vmap(lambda key: initializer(key, shape, dtype))
+        return one(key)
+
+    return draw
 
 
 def _within(bound: float) -> Initializer:

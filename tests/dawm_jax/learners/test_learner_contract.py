@@ -1,5 +1,6 @@
 """The contract of every learner, whatever its method."""
 
+import re
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -14,7 +15,7 @@ from handmade import make_dataset, random_episode
 from dawm_jax.data.sampling import TransitionSet
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.errors import UserError
-from dawm_jax.learners import LEARNERS, DataStatistics
+from dawm_jax.learners import IQL, LEARNERS, DataStatistics
 from dawm_jax.learners.protocol import split_mean
 from dawm_jax.training.loop import fit
 from dawm_jax.types import Transition
@@ -168,6 +169,15 @@ def test_both_policies_act_with_their_parameters(learner, statistics, data, tran
     assert jnp.abs(last - before).max() > 1e-4
     moved = learner.polyak_step_size * (last - before)
     np.testing.assert_allclose(averaged - before, moved, atol=2e-6)
+
+
+def test_seeds_are_initialized_without_batches_of_factorizations(learner, statistics):
+    """Two at once can wait for each other in XLA's pool of threads, on a CPU of two cores."""
+    init = jax.jit(jax.vmap(learner.init, in_axes=(0, None)))
+    program = init.lower(jax.random.split(jax.random.key(0), 3), statistics).as_text()
+    operands = re.findall(r"custom_call @lapack_.* : \(tensor<([\dx]*)xf32>", program)
+    assert bool(operands) == isinstance(learner, IQL)
+    assert {len(operand.split("x")) for operand in operands} <= {2}
 
 
 INITIAL = {  # what each learner's code draws from: kind, its scale, and constant biases
