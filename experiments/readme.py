@@ -23,7 +23,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or severa
     "references": lambda runs: tables.references(*runs),
     "ablation": lambda runs: tables.ablation(*runs),
     "attribution": lambda runs: scores.attribution(*runs),
-    "variants": lambda runs: scores.variants(*runs),
+    "variants": scores.variants,
     "d3rlpy": lambda runs: scores.arms(*runs),
     "round trip": lambda runs: tables.round_trip(*runs),
     "targets": target_table,

@@ -98,7 +98,7 @@ def compare(config: ConfigDict, workdir: Path, selected: list[str]) -> None:
             ordered = [rows[name] for name in VARIANTS if name in rows]
             results = {"config": config.to_dict(), "versions": versions(), "rows": ordered}
             on_first(write_json, path, results)
-    print(variants(results))
+    print(variants([results]))
 
 
 def changed(config: ConfigDict, name: str) -> ConfigDict | None:

@@ -15,10 +15,13 @@ from experiments.reporting.scores import difference, explained, markdown, rounde
 
 
 def effects(runs: list[dict[str, Any]]) -> str:
-    """A row for each run and learner, and how many differences are above and below 0."""
+    """A row for each run and learner, and how many differences are above and below 0.
+
+    Of a comparison of variants, the default's.
+    """
     rows, above, below = [], 0, 0
     for results in runs:
-        every = {(e["name"], e["source"]): seed_scores(e) for e in results["learners"]}
+        every = _scores(results)
         for (name, source), scores in every.items():
             alone = every.get((name, "recorded"))
             if source == "recorded" or not scores or not alone:
@@ -26,7 +29,7 @@ def effects(runs: list[dict[str, Any]]) -> str:
             low, high = mean_interval(np.subtract(scores, alone)) or (0.0, 0.0)
             above, below = above + (low > 0.0), below + (high < 0.0)
             means = [rounded(float(np.mean(x))) for x in (alone, scores)]
-            data_set = results["dataset"]["id"].removeprefix("local/")
+            data_set = results["config"]["dataset"].removeprefix("local/")
             rows.append([data_set, name, source, *means, difference(scores, alone)])
     seeds = min(results["config"]["seeds"] for results in runs)
     titles = ["data set", "learner", "source", "recorded alone", "with the source"]
@@ -38,7 +41,7 @@ def effects(runs: list[dict[str, Any]]) -> str:
 
 def aggregates(runs: list[dict[str, Any]]) -> str | None:
     """What sources change over several data sets; None for one, or too few seeds for intervals."""
-    every = [{(e["name"], e["source"]): seed_scores(e) for e in run["learners"]} for run in runs]
+    every = [_scores(results) for results in runs]
     shown = []
     for name, source in every[0]:
         pairs = [(one.get((name, source), []), one.get((name, "recorded"), [])) for one in every]
@@ -58,3 +61,12 @@ def aggregates(runs: list[dict[str, Any]]) -> str | None:
         "mean; 95 % bootstrap interval, stratified by data set; probability that a seed with the "
         f"source is better than one without): {'; '.join(shown)}."
     )
+
+
+def _scores(results: dict[str, Any]) -> dict[tuple[str, str], list[float]]:
+    """The seeds' scores by learner and source."""
+    if "rows" in results:
+        entries = [entry for pair in results["rows"][0]["learners"] for entry in pair.values()]
+    else:
+        entries = results["learners"]
+    return {(entry["name"], entry["source"]): seed_scores(entry) for entry in entries}

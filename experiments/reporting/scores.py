@@ -96,27 +96,30 @@ def attribution(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def variants(results: dict[str, Any]) -> str:
+def variants(runs: list[dict[str, Any]]) -> str:
     """The variants of `experiments.variants`, a row for each learner, beside recorded data."""
-    config, rows = results["config"], []
-    defaults: dict[str, list[float]] = {}
-    for row in results["rows"]:
-        for pair in row["learners"]:
-            alone, scores = seed_scores(pair["recorded"]), seed_scores(pair["synthetic"])
-            name = pair["synthetic"]["name"]
-            default = defaults.setdefault(name, scores)  # of the first row
-            columns = [rounded(float(np.mean(x))) if x else "" for x in (alone, scores)]
-            columns.append(difference(scores, alone) if scores and alone else "")
-            changed = row["changes"] and scores and default
-            columns.append(difference(scores, default) if changed else "")
-            rows.append([name, row["variant"], *columns])
-    policy = next(iter(results["rows"][0]["learners"][0]["synthetic"]["policies"]))
-    titles = ["learner", "variant", "recorded alone", "with synthetic"]
+    rows = []
+    for results in runs:
+        defaults: dict[str, list[float]] = {}
+        for row in results["rows"]:
+            for pair in row["learners"]:
+                alone, scores = seed_scores(pair["recorded"]), seed_scores(pair["synthetic"])
+                name = pair["synthetic"]["name"]
+                default = defaults.setdefault(name, scores)  # of the first row
+                data_set = results["config"]["dataset"].removeprefix("local/")
+                columns = [rounded(float(np.mean(x))) if x else "" for x in (alone, scores)]
+                columns.append(difference(scores, alone) if scores and alone else "")
+                changed = row["changes"] and scores and default
+                columns.append(difference(scores, default) if changed else "")
+                rows.append([data_set, name, row["variant"], *columns])
+    config = runs[0]["config"]
+    policy = next(iter(runs[0]["rows"][0]["learners"][0]["synthetic"]["policies"]))
+    titles = ["data set", "learner", "variant", "recorded alone", "with synthetic"]
     titles += ["difference to recorded", "difference to default"]
     lines = [
-        f"Scores of the {policy} policies after {config['updates']:,} updates on "
-        f"{config['dataset']}, {config['seeds']} seeds x {config['evaluation_episodes']} episodes. "
-        f"Differences are seed by seed ({explained(config['seeds'])}):",
+        f"Scores of the {policy} policies after {config['updates']:,} updates, {config['seeds']} "
+        f"seeds x {config['evaluation_episodes']} episodes. Differences are seed by seed "
+        f"({explained(config['seeds'])}):",
         "",
         *markdown(titles, rows),
     ]

@@ -60,7 +60,7 @@ def train_learner(
         source.stage,
         extra=[
             config.seeds,
-            config.synthetic_ratio,
+            config.synthetic_ratio if source.synthetic is not None else None,
             config.evaluate_every,
             config.evaluation_episodes,
             config.policy,

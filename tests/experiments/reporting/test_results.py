@@ -47,8 +47,7 @@ def test_effects_of_few_seeds_have_no_interval():
 
 
 def run(name, *learners):
-    dataset = {"id": f"local/{name}", "score_mean": 1.0}
-    return {"config": {"seeds": 5}, "dataset": dataset, "learners": list(learners)}
+    return {"config": {"seeds": 5, "dataset": f"local/{name}"}, "learners": list(learners)}
 
 
 def test_aggregates_are_over_the_seeds_of_several_data_sets():
@@ -82,6 +81,20 @@ def test_effects_of_several_runs_are_counted():
     assert lines[3].startswith("| b | iql | dawm | 14.0 | 12.0 | -2.0 (-2.")
     assert lines[4] == f"| c | bc | dawm | 14.0 | 17.2 | {difference(DAWM, RECORDED)} |"
     assert lines[6:] == ["Differences above 0 by their interval: 1 of 3; below 0: 1."]
+
+
+def test_the_effect_in_a_comparison_of_variants_is_the_defaults():
+    alone, up, down = (
+        entry("iql", source, scores)
+        for source, scores in (
+            ("recorded", RECORDED),
+            ("dawm", np.add(RECORDED, 2.0)),
+            ("dawm", DAWM),
+        )
+    )
+    rows = [{"learners": [{"recorded": alone, "synthetic": one}]} for one in (up, down)]
+    config = {"seeds": 5, "dataset": "local/a"}
+    assert effects([{"config": config, "rows": rows}]) == effects([run("a", alone, up)])
 
 
 @pytest.mark.parametrize("scores", [[None, None], [3.0]])
