@@ -36,7 +36,7 @@ def policies(reported: str) -> list[str]:
     return sorted(POLICIES, key=lambda policy: policy != reported)
 
 
-@enough_memory("seeds, pool_memory, or the learner's batch_size or hidden")
+@enough_memory("seeds, pool_memory, synthetic_ratio, or the learner's batch_size or hidden")
 def train_learner(
     run: Run, name: str, source: SourceResult, evaluator: Evaluator | None
 ) -> Learned:
