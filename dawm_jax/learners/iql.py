@@ -81,27 +81,28 @@ class IQL(LearnerSettings):
         batch = statistics.normalize_batch(batch)
         batch = batch.replace(reward=batch.reward * reward_scale(statistics))
         q = self._critic.apply(state.target_critic, batch.observation, batch.action).min(axis=0)
-        rows, q_of_rows = self._rows(self.critic_rows, (batch, q))
+        critic_batch, critic_q = self._rows(self.critic_rows, (batch, q))
 
         value, value_opt, value_loss, _ = gradient_step(
-            self._optimizer, self.value_loss, state.value, state.value_opt, rows, q_of_rows
+            self._optimizer, self.value_loss, state.value, state.value_opt, critic_batch, critic_q
         )
 
-        policy_rows, q_of_policy = self._rows(self.policy_rows, (batch, q))
-        advantage = q_of_policy - self._value.apply(value, policy_rows.observation)
+        policy_batch, policy_q = self._rows(self.policy_rows, (batch, q))
+        advantage = policy_q - self._value.apply(value, policy_batch.observation)
         actor, actor_opt, actor_loss, _ = gradient_step(
             self._actor_optimizer,
             self.actor_loss,
             state.actor,
             state.actor_opt,
-            policy_rows,
+            policy_batch,
             advantage,
             statistics,
         )
 
-        target = rows.reward + rows.discount * self._value.apply(value, rows.next_observation)
+        next_value = self._value.apply(value, critic_batch.next_observation)
+        target = critic_batch.reward + critic_batch.discount * next_value
         critic, critic_opt, critic_loss, _ = gradient_step(
-            self._optimizer, self.critic_loss, state.critic, state.critic_opt, rows, target
+            self._optimizer, self.critic_loss, state.critic, state.critic_opt, critic_batch, target
         )
 
         state = state.replace(

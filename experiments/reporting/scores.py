@@ -101,12 +101,12 @@ def variants(runs: list[dict[str, Any]]) -> str:
     rows = []
     for results in runs:
         defaults: dict[str, list[float]] = {}
+        data_set = results["config"]["dataset"].removeprefix("local/")
         for row in results["rows"]:
             for pair in row["learners"]:
                 alone, scores = seed_scores(pair["recorded"]), seed_scores(pair["synthetic"])
                 name = pair["synthetic"]["name"]
                 default = defaults.setdefault(name, scores)  # of the first row
-                data_set = results["config"]["dataset"].removeprefix("local/")
                 columns = [rounded(float(np.mean(x))) if x else "" for x in (alone, scores)]
                 columns.append(difference(scores, alone) if scores and alone else "")
                 changed = row["changes"] and scores and default

@@ -32,7 +32,7 @@ def learnt(results: dict[str, Any]) -> Element:
         [
             entry["name"],
             entry["source"],
-            *((entry.get("metrics") or {}).get(name) or None for name in VALUES),
+            *((entry.get("metrics") or {}).get(name) or None for name in VALUES),  # 0: no rows
             entry.get("updates_per_second"),
         ]
         for entry in results["learners"]

@@ -137,9 +137,10 @@ def test_losses_of_recorded_rows_are_those_without_synthetic_rows(
     of_all, _ = compiled(learner)[1](state, batch, keys[2])
     for name in networks:
         if hasattr(state, name):
-            one, other, third = (getattr(each, name) for each in (found, expected, of_all))
-            chex.assert_trees_all_close(one, other, rtol=1e-4, atol=1e-6)
-            assert not jax.tree.all(jax.tree.map(jnp.array_equal, one, third))
+            parameters = getattr(found, name)
+            chex.assert_trees_all_close(parameters, getattr(expected, name), rtol=1e-4, atol=1e-6)
+            unchanged = jax.tree.map(jnp.array_equal, parameters, getattr(of_all, name))
+            assert not jax.tree.all(unchanged)
 
 
 def test_act_gives_bounded_actions_whatever_the_batch_shape(learner, statistics):
