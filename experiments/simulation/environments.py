@@ -1,5 +1,6 @@
 """Environments as a data set names them."""
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -7,6 +8,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import gymnasium
+import mujoco
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import NameNotFound
 
@@ -19,12 +21,30 @@ Found = TypeVar("Found")
 def make(environment: Any, **settings: Any) -> gymnasium.Env:
     """Makes an environment, without advice to use a newer version: the data set decides.
 
+    Nor does MuJoCo say that a robot's file, which is Gymnasium's, uses what it will drop.
+
     Args:
         environment: its specification; or its id, also of Gymnasium-Robotics if that is installed.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _model_warnings():
         warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
         return _with_robotics(gymnasium.make, environment, **settings)
+
+
+@contextmanager
+def _model_warnings() -> Iterator[None]:
+    """Within it, MuJoCo's warnings go to stderr, but for those of what is deprecated."""
+    before = mujoco.get_mju_user_warning()
+
+    def show(message: str) -> None:
+        if "deprecated" not in message:
+            print(f"WARNING: {message}", file=sys.stderr)
+
+    mujoco.set_mju_user_warning(show)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def registered(name: str) -> EnvSpec:

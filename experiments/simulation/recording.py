@@ -13,6 +13,7 @@ from dawm_jax.data.references import REFERENCE_SCORES
 from dawm_jax.errors import UserError
 from dawm_jax.export.minari import write
 from experiments.simulation.behaviors import QUALITIES, ROBOTS, Behavior
+from experiments.simulation.environments import make
 from experiments.store.new_data_set import bytes_of, new_data_set, reserve
 from experiments.system.workers import in_processes
 
@@ -71,7 +72,7 @@ def blocks(quality: str, steps: int, longest: int = 25_000) -> Iterator[tuple[st
 
 def record(environment_id: str, name: str, steps: int, seed: int) -> list[dict[str, Any]]:
     """Exactly `steps` steps of a policy, as episodes; the last one is truncated."""
-    with gymnasium.make(environment_id) as environment:
+    with make(environment_id) as environment:
         environment_seed, policy_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
         behavior = Behavior(environment_id, name, np.random.default_rng(policy_seed))
         episodes = []
