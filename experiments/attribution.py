@@ -1,4 +1,4 @@
-"""Takes the effect of a source apart: is it behavior, dynamics, ends, or dilution?
+"""Takes the effect of a source apart: behavior, dynamics, ends, dilution, or choice of starts?
 
     python -m experiments.attribution --source=dawm \
         --config=experiments/configs/small.py:local/hopper/medium-replay-v0 --config.learners=td3bc
@@ -26,9 +26,8 @@ class Arm:
     """One way to train: on which transitions, and what of the learner's settings is changed."""
 
     name: str
-    data: str  # 'recorded', 'synthetic' or 'simulated': what is added to the recorded rows
+    data: str  # 'recorded' (nothing), 'synthetic', 'simulated' or 'starts': what is added
     changes: dict[str, Any] = field(default_factory=dict)
-    more_rows: bool = False  # recorded rows in the place of the synthetic ones
 
 
 CRITICS_ALONE = {"critic_rows": "all", "policy_rows": "recorded"}
@@ -39,7 +38,8 @@ ARMS = (
     Arm("+ synthetic, outcomes of the simulator", "simulated"),
     Arm("+ synthetic, for the critics alone", "synthetic", CRITICS_ALONE),
     Arm("+ synthetic, for the policy alone", "synthetic", POLICY_ALONE),
-    Arm("+ as many recorded rows", "recorded", more_rows=True),
+    Arm("+ the recorded starts", "starts"),
+    Arm("+ the recorded starts, for the policy alone", "starts", POLICY_ALONE),
 )
 
 
@@ -47,13 +47,14 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
     """Trains every arm of every learner, and writes attribution.json in the run's folder."""
     # Here, because the processes that record data import this module and need none of it.
     from dawm_jax.errors import require
+    from dawm_jax.sources import RolloutSource
     from experiments import pipeline
     from experiments.reporting.results import learner_entry
     from experiments.reporting.scores import attribution
     from experiments.run.config import on_all_rows
     from experiments.stages.learn import train_learner
     from experiments.stages.simulated import simulated, whole_simulator
-    from experiments.stages.source import SourceResult, run_source
+    from experiments.stages.source import SourceResult, recorded_starts, run_source
     from experiments.store.files import write_json
     from experiments.system.disk_errors import disk_errors_explained
     from experiments.system.processes import on_first
@@ -74,16 +75,18 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
             "synthetic": source,
             "simulated": simulated(run, source, simulator),
         }
+        rollouts = run.components.sources[source_name]
+        if isinstance(rollouts, RolloutSource):
+            data["starts"] = recorded_starts(run, source_name, rollouts)
         entries = []
         learner: Any
         for name, learner in run.components.learners.items():
-            more = round(learner.batch_size / (1.0 - config.synthetic_ratio))
             for arm in ARMS:
                 if not all(hasattr(learner, setting) for setting in arm.changes):
                     continue  # behavior cloning has no critics
+                if arm.data not in data:
+                    continue  # a source of other units than rollouts has no starts
                 changes = {**on_all_rows(learner), **arm.changes}
-                if arm.more_rows:
-                    changes["batch_size"] = more
                 learners = {name: replace(learner, **changes)}
                 this = replace(run, components=replace(run.components, learners=learners))
                 trained = train_learner(this, name, data[arm.data], evaluator)

@@ -99,12 +99,12 @@ class WindowSet(struct.PyTreeNode):
 def to_transitions(dataset: Dataset) -> Transition:
     """All recorded steps as transitions. The last step of a truncated episode bootstraps."""
     row = np.flatnonzero(np.asarray(dataset.episodes.steps_left))
-    return _steps(dataset.episodes, jnp.asarray(row), dataset.discount)
+    return transitions_from(dataset.episodes, jnp.asarray(row), dataset.discount)
 
 
 @jax.jit
-def _steps(episodes: Episodes, row: Array, discount: float) -> Transition:
-    """The transitions from the rows `row` (N,) to the next rows."""
+def transitions_from(episodes: Episodes, row: Array, discount: float | Array) -> Transition:
+    """The transitions from the rows `row` (N,), of recorded steps, to the next rows."""
     terminal = episodes.terminated[row] & (episodes.steps_left[row] == 1)
     return Transition(
         observation=episodes.observation[row],

@@ -18,6 +18,7 @@ from dawm_jax.training.protocol import Data, Model
 from dawm_jax.types import Array, Context, Dataset, Episodes, Transition
 
 States = dict[str, Any]  # the trained states of a source's models, by name
+SMALLEST_SPREAD = 1e-30  # of returns that differ
 
 
 class Source(Protocol):
@@ -56,10 +57,10 @@ class Source(Protocol):
 
 
 class Starts(struct.PyTreeNode):
-    """The recorded steps that rollouts start from, each with equal probability."""
+    """The recorded steps that rollouts start from, each entry with equal probability."""
 
     episodes: Episodes
-    rows: Array  # (M,) rows of the recorded steps
+    rows: Array  # (M,) rows of the recorded steps; one that is drawn more often stands repeatedly
     return_to_go: Array  # (M,) the target of each step, in units of the return scale
     discount: Array  # ()
     limit: Array | None = None  # () of what a source drops, if it measures one
@@ -121,6 +122,26 @@ class ReturnTarget:
         return np.maximum(return_to_go, return_to_go.dtype.type(least))
 
 
+def favored(dataset: Dataset, rows: np.ndarray, preference: float) -> np.ndarray:
+    """Entries (M,) of `rows` (M,), repeated so that a uniform draw favors good episodes.
+
+    An entry stands in proportion to exp(preference * R), R being its episode's return, scaled to
+    [0, 1] over the data set (Hong et al. 2023 draw a learner's recorded transitions so, with 10).
+    With 0 every entry stands once.
+
+    Args:
+        rows: of recorded steps, ascending.
+    """
+    best, worst = dataset.returns.max(), dataset.returns.min()
+    below_best = (dataset.returns - best) / max(best - worst, SMALLEST_SPREAD)
+    last_row = np.cumsum(dataset.lengths + 1) - 1
+    weight = np.exp(preference * below_best)[np.searchsorted(last_row, rows)]
+    # Systematic resampling: the entries at M evenly spaced points of the weights' sum.
+    reached = np.cumsum(weight) / weight.sum()
+    points = (np.arange(len(rows)) + 0.5) / len(rows)
+    return np.minimum(np.searchsorted(reached, points), len(rows) - 1)
+
+
 def cut_rollouts(
     observation: Array,
     action: Array,
@@ -167,6 +188,7 @@ class RolloutSource:
     """
 
     target = ReturnTarget(quantile=0.0)  # the recorded return-to-go
+    start_preference = 0.0  # for episodes of high return, see `favored`; 0: every start alike
 
     @property
     def steps(self) -> int:
@@ -197,10 +219,12 @@ class RolloutSource:
     def inputs(self, dataset: Dataset) -> Starts:
         rows = self.start_rows(dataset)
         recorded = np.asarray(dataset.episodes.return_to_go)[rows] / dataset.return_scale
+        target = self.target.of(recorded.astype(np.float32))
+        entries = favored(dataset, rows, self.start_preference)
         return Starts(
             episodes=dataset.episodes,
-            rows=jnp.asarray(rows, jnp.int32),
-            return_to_go=jnp.asarray(self.target.of(recorded.astype(np.float32))),
+            rows=jnp.asarray(rows[entries], jnp.int32),
+            return_to_go=jnp.asarray(target[entries]),
             discount=jnp.float32(dataset.discount),
         )
 

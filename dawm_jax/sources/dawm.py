@@ -44,7 +44,7 @@ class DAWM(RolloutSource):
             times than the schedule has.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     world_model: WorldModel = field(default_factory=WorldModel)
     inverse_dynamics: InverseDynamics = field(default_factory=InverseDynamics)
@@ -53,6 +53,7 @@ class DAWM(RolloutSource):
     target: ReturnTarget = field(default_factory=ReturnTarget)
     return_quantile: ReturnQuantile = field(default_factory=ReturnQuantile)  # of the target
     dynamics: DynamicsEnsemble = field(default_factory=DynamicsEnsemble)  # of the filter
+    start_preference: NotNegative = 10.0  # for episodes of high return, see `favored`
     filter_share: Dropout = 0.0  # of the transitions, those that `dynamics` disagrees with most
     fall_penalty: NotNegative = 0.0  # see `penalized`
     return_steps: Few = 1  # rewards that a transition sums; see `multistep`

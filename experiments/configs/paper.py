@@ -43,6 +43,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
         ema_start=2_000,
     )
     config.dawm.sampling.update(sampling_steps=3, temperature=0.5, guidance_scale=1.2)
+    config.dawm.start_preference = 0.0
     config.dawm.inverse_dynamics.update(
         hidden=(1024, 1024),
         dropout=0.1,

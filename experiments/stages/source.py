@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
+
 from dawm_jax.data.streaming import StoredTransitions
+from dawm_jax.data.windows import transitions_from
 from dawm_jax.sources import RolloutSource
 from dawm_jax.types import Transition, Window
 from experiments.fidelity.judge import Rollouts
@@ -52,3 +55,12 @@ def run_source(run: Run, name: str) -> SourceResult:
     }
     sums_rewards = getattr(source, "sums_rewards", False)
     return SourceResult(name, stage, results, synthetic, windows, sums_rewards)
+
+
+def recorded_starts(run: Run, name: str, source: RolloutSource) -> SourceResult:
+    """The recorded transitions that the rollouts of the source `name` start from, as often."""
+    inputs = source.inputs(run.dataset)
+    stage = Stage(f"starts-{name}", [identity(source)], (run.data_stage,))
+    starts = transitions_from(run.dataset.episodes, inputs.rows, inputs.discount)
+    marked = starts.replace(recorded=jnp.zeros(len(inputs.rows), bool))
+    return SourceResult(stage.name, stage, {}, marked)

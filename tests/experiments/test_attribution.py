@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from dawm_jax.data.formats.minari import load
 from dawm_jax.data.windows import to_transitions
 from dawm_jax.errors import UserError
-from experiments import attribution
+from experiments import attribution, pipeline
 from experiments.reporting import scores
 from experiments.stages.simulated import whole_simulator, with_true_outcomes
+from experiments.stages.source import recorded_starts
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,21 @@ def test_every_arm_differs(results):
     for learner in ("bc", "td3bc"):
         arms = [json.dumps(policies) for policies in arms_of(results, learner).values()]
         assert len(set(arms)) >= len(arms) - (learner == "bc")  # outcomes do not matter to cloning
+
+
+def test_recorded_starts_are_those_of_the_rollouts(finished):
+    config, workdir, _ = finished
+    run = pipeline.prepare(config, workdir)
+    source = replace(run.components.sources["dawm"], start_preference=5.0)
+    found = recorded_starts(run, "dawm", source).synthetic
+    rows = source.inputs(run.dataset).rows
+    episodes = run.dataset.episodes
+    np.testing.assert_array_equal(found.observation, episodes.observation[rows])
+    np.testing.assert_array_equal(found.next_observation, episodes.observation[rows + 1])
+    np.testing.assert_array_equal(found.reward, episodes.reward[rows])
+    assert not found.recorded.any()
+    assert 0 < (found.discount == 0.0).sum() < len(rows)
+    assert len(np.unique(rows)) < len(rows)  # favored ones are there more than once
 
 
 def test_the_table_has_a_row_for_each_arm(results):

@@ -1,5 +1,7 @@
 """Starts and return targets of rollouts, and the protocol of a source."""
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -104,6 +106,34 @@ def test_starts_are_drawn_uniformly_with_their_own_action_and_target(small_datas
     counts = np.bincount(match, minlength=small_dataset.transitions)
     expected = 8000 / small_dataset.transitions
     assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_starts_can_favor_episodes_of_high_return(small_dataset):
+    """Each episode's share of the starts is its steps times exp(preference * scaled return)."""
+    source = Echo(target=ReturnTarget(quantile=0.5), start_preference=10.0)
+    favored = source.inputs(small_dataset)
+    uniform = replace(source, start_preference=0.0).inputs(small_dataset)
+    assert len(favored.rows) == len(uniform.rows)
+    lengths, returns = small_dataset.lengths, small_dataset.returns
+    episode = np.repeat(np.arange(len(lengths)), lengths)
+    scaled = (returns - returns.min()) / (returns.max() - returns.min())
+    share = lengths * np.exp(10.0 * scaled)
+    share /= share.sum()
+    entry = np.searchsorted(uniform.rows, favored.rows)
+    np.testing.assert_array_equal(uniform.rows[entry], favored.rows)
+    counts = np.bincount(episode[entry], minlength=len(lengths))
+    np.testing.assert_allclose(counts, share * len(episode), atol=1.0)
+    assert counts.max() > 2 * lengths[counts.argmax()]
+    repeats = np.bincount(entry, minlength=len(episode))
+    expected = (share / lengths)[episode] * len(episode)
+    assert np.abs(repeats - expected).max() < 1.0  # no step of an episode is favored
+    np.testing.assert_array_equal(favored.return_to_go, uniform.return_to_go[entry])
+
+
+def test_returns_that_are_all_the_same_favor_no_start(small_dataset):
+    same = replace(small_dataset, returns=np.ones_like(small_dataset.returns))
+    found = Echo(start_preference=10.0).inputs(same)
+    chex.assert_trees_all_equal(found, Echo().inputs(small_dataset))
 
 
 def test_a_unit_is_a_rollout_of_its_own_start_and_key(small_dataset):

@@ -31,6 +31,7 @@ class Echo(RolloutSource):
     target: ReturnTarget = field(default_factory=ReturnTarget)
     noise: float = 0.0
     terminal_at: int | None = None
+    start_preference: float = 0.0
 
     def rollout(self, states, context, keys, discount):
         shape = (len(keys), self.steps)
