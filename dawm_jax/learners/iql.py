@@ -44,9 +44,12 @@ class IQL(LearnerSettings):
 
     Rewards are multiplied by 1000 / (best - worst episode return) of the recorded data.
     Observations are normalized, as for every learner here.
+
+    With `advantage_rows` 'recorded', synthetic rows have weight 1 in the policy's loss: critics
+    that learn from recorded rows alone cannot tell which of their actions are good.
     """
 
-    version = 3
+    version = 4
     policy_initialization: ClassVar[Initialization] = Orthogonal()
     critic_initialization: ClassVar[Initialization] = Orthogonal()  # and of the value function
 
@@ -54,6 +57,7 @@ class IQL(LearnerSettings):
     inverse_temperature: Positive = 3.0
     critic_layer_norm: bool = False  # in both critics and the value function, not in the policy
     critic_rows: Rows = "all"  # of a batch, in the losses of critics and value
+    advantage_rows: Rows = "all"  # of the policy's, those with a weight; others are cloned
 
     def init(self, key: Array, statistics: DataStatistics) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
@@ -80,15 +84,20 @@ class IQL(LearnerSettings):
         statistics = state.statistics
         batch = statistics.normalize_batch(batch)
         batch = batch.replace(reward=batch.reward * reward_scale(statistics))
-        q = self._critic.apply(state.target_critic, batch.observation, batch.action).min(axis=0)
-        critic_batch, critic_q = self._rows(self.critic_rows, (batch, q))
+        of_all = "all" in (self.critic_rows, self.advantage_rows)
+        judged = self._rows("all" if of_all else "recorded", batch)
+        q = self._critic.apply(state.target_critic, judged.observation, judged.action).min(axis=0)
+        critic_batch, critic_q = self._rows(self.critic_rows, (judged, q))
 
         value, value_opt, value_loss, _ = gradient_step(
             self._optimizer, self.value_loss, state.value, state.value_opt, critic_batch, critic_q
         )
 
-        policy_batch, policy_q = self._rows(self.policy_rows, (batch, q))
-        advantage = policy_q - self._value.apply(value, policy_batch.observation)
+        policy_batch = self._rows(self.policy_rows, batch)
+        weighted = self._rows(self.advantage_rows, policy_batch)
+        advantage = q[: len(weighted.reward)] - self._value.apply(value, weighted.observation)
+        cloned = len(policy_batch.reward) - len(advantage)
+        advantage = jnp.pad(advantage, (0, cloned))  # a weight of 1
         actor, actor_opt, actor_loss, _ = gradient_step(
             self._actor_optimizer,
             self.actor_loss,
@@ -116,7 +125,7 @@ class IQL(LearnerSettings):
             value_opt=value_opt,
         )
         losses = {"actor_loss": actor_loss, "critic_loss": critic_loss, "value_loss": value_loss}
-        return state, {**losses, **split_mean("q", q, batch.recorded)}
+        return state, {**losses, **split_mean("q", q, judged.recorded)}
 
     def value_loss(self, value: optax.Params, batch: Transition, q: Array) -> Array:
         """Expectile regression of V on Q (equation 5)."""

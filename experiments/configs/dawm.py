@@ -14,7 +14,8 @@ updates. `experiments.ablation` compares the kinds; its table is in docs/finding
 
 Critics learn from the recorded transitions alone, the policy from all: DAWM's states and actions
 help it, while a few percent of error in the next states harms the critics (docs/findings.md). For
-a source whose point is its outcomes, set td3bc.critic_rows and the like to "all".
+a source whose point is its outcomes, set td3bc.critic_rows and the like to "all", and
+iql.advantage_rows.
 
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
 cores it would take days; most of it is a million updates of each learner.
@@ -74,6 +75,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
         del config[name].steps
         if "critic_rows" in config[name]:  # small errors of outcomes harm TD learning
             config[name].critic_rows = "recorded"
+    config.iql.advantage_rows = "recorded"  # its critics have seen no others
     return config
 
 

@@ -28,6 +28,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.seeds = 5
     for learner in ("td3bc", "iql", "rebrac"):
         config[learner].critic_rows = "all"
+    config.iql.advantage_rows = "all"
     config.dawm.world_model.update(
         observation_target="absolute",
         observation_normalizer="quantile",

@@ -31,7 +31,7 @@ from dawm_jax.sources.generate import Synthesis
 from dawm_jax.training.protocol import Component
 
 Settings = TypeVar("Settings")
-ROWS = ("policy_rows", "critic_rows", "cloning_rows")  # settings of learners
+ROWS = ("policy_rows", "critic_rows", "cloning_rows", "advantage_rows")  # settings of learners
 TEMPLATE = "experiments/configs/dawm.py"
 
 

@@ -127,6 +127,28 @@ def test_update_learns_the_value_first_and_then_uses_the_new_one(state, batch):
         chex.assert_trees_all_close(getattr(updated, name), params, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("critic_rows", ["all", "recorded"])
+def test_rows_that_critics_cannot_judge_weigh_1(state, batch, critic_rows):
+    """Of 32 rows the last 20 are synthetic."""
+    learner = replace(LEARNER, batch_size=12, critic_rows=critic_rows, advantage_rows="recorded")
+    batch = batch.replace(recorded=jnp.arange(32) < 12)
+    updated, metrics = jax.jit(learner.update)(state, batch, jax.random.key(0))
+    rows = float64(batch)
+    q = critics_of(state.target_critic, rows).min(0)
+    advantage = np.where(rows.recorded, q - value_of(updated.value, rows.observation), 0.0)
+    weight = np.minimum(np.exp(3.0 * advantage), 100.0)
+    expected = -np.mean(weight * log_prob_of(state.actor, rows))
+    np.testing.assert_allclose(metrics["actor_loss"], expected, rtol=1e-4)
+    seen = slice(None) if critic_rows == "all" else slice(12)
+    error = (q - value_of(state.value, rows.observation))[seen]
+    expected = np.mean(np.abs(0.7 - (error < 0.0)) * error**2)
+    np.testing.assert_allclose(metrics["value_loss"], expected, rtol=1e-4)
+    recorded_alone = replace(learner, policy_rows="recorded")
+    _, metrics = jax.jit(recorded_alone.update)(state, batch, jax.random.key(0))
+    expected = -np.mean((weight * log_prob_of(state.actor, rows))[:12])
+    np.testing.assert_allclose(metrics["actor_loss"], expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("average", "network"), [("target_critic", "critic"), ("averaged_actor", "actor")]
 )
