@@ -32,6 +32,7 @@ DEFAULT = "default"
 VARIANTS: dict[str, dict[str, Any]] = {
     DEFAULT: {},  # at least the 0.9 quantile of all returns-to-go, stretched
     "critic-rows-all": {"learner.critic_rows": "all"},
+    "advantage-rows-all": {"learner.advantage_rows": "all"},
     "cloning-better": {"learner.cloning_rows": "better"},
     "cloning-recorded": {"learner.cloning_rows": "recorded"},
     "ratio-0.1": {"synthetic_ratio": 0.1},
