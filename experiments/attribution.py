@@ -87,7 +87,7 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
                 if not all(hasattr(learner, setting) for setting in arm.changes):
                     continue  # behavior cloning has no critics
                 if arm.data not in data:
-                    continue  # a source of other units than rollouts has no starts
+                    continue  # only rollouts have starts
                 changes = {**on_all_rows(learner), **arm.changes}
                 learners = {name: replace(learner, **changes)}
                 this = replace(run, components=replace(run.components, learners=learners))

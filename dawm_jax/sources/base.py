@@ -18,7 +18,6 @@ from dawm_jax.training.protocol import Data, Model
 from dawm_jax.types import Array, Context, Dataset, Episodes, Transition
 
 States = dict[str, Any]  # the trained states of a source's models, by name
-SMALLEST_SPREAD = 1e-30  # of returns that differ
 
 
 class Source(Protocol):
@@ -126,16 +125,17 @@ def favored(dataset: Dataset, rows: np.ndarray, preference: float) -> np.ndarray
     """Entries (M,) of `rows` (M,), repeated so that a uniform draw favors good episodes.
 
     An entry stands in proportion to exp(preference * R), R being its episode's return, scaled to
-    [0, 1] over the data set (Hong et al. 2023 draw a learner's recorded transitions so, with 10).
-    With 0 every entry stands once.
+    [0, 1] over the data set, as Hong et al. (2023) draw recorded transitions for a learner. With
+    preference 0 every entry stands once.
 
     Args:
         rows: of recorded steps, ascending.
     """
-    best, worst = dataset.returns.max(), dataset.returns.min()
-    below_best = (dataset.returns - best) / max(best - worst, SMALLEST_SPREAD)
+    returns = dataset.returns.astype(np.float64)
+    scaled = returns / (np.ptp(returns) or 1.0)
     last_row = np.cumsum(dataset.lengths + 1) - 1
-    weight = np.exp(preference * below_best)[np.searchsorted(last_row, rows)]
+    exponent = preference * scaled[np.searchsorted(last_row, rows)]
+    weight = np.exp(exponent - exponent.max())
     # Systematic resampling: the entries at M evenly spaced points of the weights' sum.
     reached = np.cumsum(weight) / weight.sum()
     points = (np.arange(len(rows)) + 0.5) / len(rows)
