@@ -15,7 +15,8 @@ updates. `experiments.ablation` compares the kinds; its table is in docs/finding
 Critics learn from the recorded transitions alone, the policy from all: DAWM's states and actions
 help it, while a few percent of error in the next states harms the critics (docs/findings.md). For
 a source whose point is its outcomes, set td3bc.critic_rows and the like to "all", and
-iql.advantage_rows.
+iql.advantage_rows, too. DAWM's windows start mostly in episodes of high return
+(dawm.start_preference).
 
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
 cores it would take days; most of it is a million updates of each learner.
