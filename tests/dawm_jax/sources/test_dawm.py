@@ -165,7 +165,7 @@ def test_a_fall_penalty_changes_the_return_to_go_alone():
     np.testing.assert_allclose(found.episodes.return_to_go, to_go, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found.episodes.reward, dataset.episodes.reward)
     assert penalized(dataset, 0.0) is dataset
-    source = DAWM(world_model=WorldModel(horizon=4), fall_penalty=10.0)
+    source = DAWM(world_model=WorldModel(horizon=4), fall_penalty=10.0, start_preference=0.0)
     windows = source.data("world_model", dataset)
     np.testing.assert_allclose(windows.episodes.return_to_go, to_go, rtol=1e-5, atol=1e-5)
     inputs = replace(source, target=ReturnTarget(quantile=0.0)).inputs(dataset)
@@ -205,7 +205,8 @@ def test_a_conditional_target_is_at_least_the_predicted_and_the_recorded_return(
 def test_the_quantiles_are_of_the_return_that_the_windows_have(small_source, small_dataset):
     source = replace(small_source[0], fall_penalty=10.0, target=ReturnTarget(conditional=True))
     rows = source.data("return_quantile", small_dataset)
-    expected = replace(source, target=ReturnTarget(quantile=0.0)).inputs(small_dataset)
+    recorded = replace(source, target=ReturnTarget(quantile=0.0), start_preference=0.0)
+    expected = recorded.inputs(small_dataset)
     np.testing.assert_allclose(rows.return_to_go, expected.return_to_go)
 
 
@@ -216,6 +217,7 @@ def test_a_start_from_recorded_windows_takes_whole_ones_alone(small_dataset, tai
         WorldModel(horizon=8),
         sampling=Sampling(start=0.5),
         target=ReturnTarget(own=1.5),
+        start_preference=0.0,
         skip_truncated_tail=tail,
     )
     context, window = source.generate({}, source.inputs(small_dataset), jnp.arange(2_000), KEY)
@@ -233,8 +235,10 @@ def test_a_start_from_recorded_windows_takes_whole_ones_alone(small_dataset, tai
 
 
 def test_windows_from_noise_start_at_every_step(small_dataset):
-    inputs = DAWM(world_model=WorldModel(horizon=8)).inputs(small_dataset)
-    assert len(inputs.rows) == small_dataset.transitions
+    source = DAWM(world_model=WorldModel(horizon=8), start_preference=0.0)
+    assert len(np.unique(source.inputs(small_dataset).rows)) == small_dataset.transitions
+    favoring = DAWM(world_model=WorldModel(horizon=8)).inputs(small_dataset)
+    assert len(np.unique(favoring.rows)) < len(favoring.rows) == small_dataset.transitions
 
 
 def test_windows_that_are_noised_by_nothing_are_the_recorded_ones(small_source, small_dataset):
