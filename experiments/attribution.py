@@ -66,8 +66,9 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
     config.sources = (source_name,)
     with disk_errors_explained(workdir), pipeline.evaluating(config, workdir) as (run, evaluator):
         simulator = whole_simulator(run.dataset)  # before anything is trained
+        settings = run.components.sources[source_name]
         require(
-            not getattr(run.components.sources[source_name], "sums_rewards", False),
+            not getattr(settings, "sums_rewards", False),
             f"transitions of '{source_name}' sum several rewards, and the simulator's outcomes are "
             f"of single steps: set {source_name}.return_steps to 1 and unset return_lambda",
         )
@@ -77,9 +78,8 @@ def attribute(config: ConfigDict, workdir: Path, source_name: str) -> None:
             "synthetic": source,
             "simulated": simulated(run, source, simulator),
         }
-        rollouts = run.components.sources[source_name]
-        if isinstance(rollouts, RolloutSource):
-            data["starts"] = recorded_starts(run, source_name, rollouts)
+        if isinstance(settings, RolloutSource):
+            data["starts"] = recorded_starts(run, source_name, settings)
         entries = []
         learner: Any
         for name, learner in run.components.learners.items():

@@ -56,10 +56,10 @@ class Source(Protocol):
 
 
 class Starts(struct.PyTreeNode):
-    """The recorded steps that rollouts start from, each entry with equal probability."""
+    """The recorded steps that rollouts start from; each entry is drawn with equal probability."""
 
     episodes: Episodes
-    rows: Array  # (M,) rows of the recorded steps; one that is drawn more often stands repeatedly
+    rows: Array  # (M,) rows of the recorded steps, repeated where `favored`
     return_to_go: Array  # (M,) the target of each step, in units of the return scale
     discount: Array  # ()
     limit: Array | None = None  # () of what a source drops, if it measures one
@@ -124,9 +124,9 @@ class ReturnTarget:
 def favored(dataset: Dataset, rows: np.ndarray, preference: float) -> np.ndarray:
     """Entries (M,) of `rows` (M,), repeated so that a uniform draw favors good episodes.
 
-    An entry stands in proportion to exp(preference * R), R being its episode's return, scaled to
-    [0, 1] over the data set, as Hong et al. (2023) draw recorded transitions for a learner. With
-    preference 0 every entry stands once.
+    An entry is repeated in proportion to exp(preference * R), R being its episode's return, scaled
+    to [0, 1] over the data set, as Hong et al. (2023) draw recorded transitions for a learner. With
+    preference 0 each appears once.
 
     Args:
         rows: of recorded steps, ascending.
@@ -188,7 +188,7 @@ class RolloutSource:
     """
 
     target = ReturnTarget(quantile=0.0)  # the recorded return-to-go
-    start_preference = 0.0  # for episodes of high return, see `favored`; 0: every start alike
+    start_preference = 0.0  # for episodes of high return, see `favored`; 0: uniform
 
     @property
     def steps(self) -> int:
