@@ -32,14 +32,14 @@ class Arm:
 
 CRITICS_ALONE = {"critic_rows": "all", "policy_rows": "recorded"}
 POLICY_ALONE = {"critic_rows": "recorded", "policy_rows": "all"}
-MEAN_WEIGHT = {**POLICY_ALONE, "advantage_rows": "recorded"}
+CLONED = {**POLICY_ALONE, "advantage_rows": "recorded"}
 ARMS = (
     Arm("recorded", "recorded"),
     Arm("+ synthetic", "synthetic"),
     Arm("+ synthetic, outcomes of the simulator", "simulated"),
     Arm("+ synthetic, for the critics alone", "synthetic", CRITICS_ALONE),
     Arm("+ synthetic, for the policy alone", "synthetic", POLICY_ALONE),
-    Arm("+ synthetic, for the policy alone, with the mean weight", "synthetic", MEAN_WEIGHT),
+    Arm("+ synthetic, for the policy alone, without weights", "synthetic", CLONED),
     Arm("+ the recorded starts", "starts"),
     Arm("+ the recorded starts, for the policy alone", "starts", POLICY_ALONE),
 )

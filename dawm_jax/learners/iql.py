@@ -45,12 +45,11 @@ class IQL(LearnerSettings):
     Rewards are multiplied by 1000 / (best - worst episode return) of the recorded data.
     Observations are normalized, as for every learner here.
 
-    With `advantage_rows` 'recorded', synthetic rows have the mean weight of the recorded ones in
-    the policy's loss: critics that learn from recorded rows alone cannot tell which of their
-    actions are good.
+    With `advantage_rows` 'recorded', synthetic rows have weight 1 in the policy's loss: critics
+    that learn from recorded rows alone cannot tell which of their actions are good.
     """
 
-    version = 5
+    version = 4
     policy_initialization: ClassVar[Initialization] = Orthogonal()
     critic_initialization: ClassVar[Initialization] = Orthogonal()  # and of the value function
 
@@ -58,7 +57,7 @@ class IQL(LearnerSettings):
     inverse_temperature: Positive = 3.0
     critic_layer_norm: bool = False  # in both critics and the value function, not in the policy
     critic_rows: Rows = "all"  # of a batch, in the losses of critics and value
-    advantage_rows: Rows = "all"  # of the policy's, those weighted by advantage
+    advantage_rows: Rows = "all"  # of the policy's, those with a weight; others are cloned
 
     def init(self, key: Array, statistics: DataStatistics) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
@@ -97,16 +96,15 @@ class IQL(LearnerSettings):
         policy_batch = self._rows(self.policy_rows, batch)
         weighted = self._rows(self.advantage_rows, policy_batch)
         advantage = q[: len(weighted.reward)] - self._value.apply(value, weighted.observation)
-        weight = self.weights(advantage)
-        others = len(policy_batch.reward) - len(weight)
-        weight = jnp.pad(weight, (0, others), constant_values=weight.mean())
+        cloned = len(policy_batch.reward) - len(advantage)
+        advantage = jnp.pad(advantage, (0, cloned))  # a weight of 1
         actor, actor_opt, actor_loss, _ = gradient_step(
             self._actor_optimizer,
             self.actor_loss,
             state.actor,
             state.actor_opt,
             policy_batch,
-            weight,
+            advantage,
             statistics,
         )
 
@@ -142,18 +140,15 @@ class IQL(LearnerSettings):
         q = self._critic.apply(critic, batch.observation, batch.action)
         return twin_loss(q, target)
 
-    def weights(self, advantage: Array) -> Array:
-        """exp(beta A), at most `MAX_WEIGHT` (equation 7)."""
-        return jnp.minimum(jnp.exp(self.inverse_temperature * advantage), MAX_WEIGHT)
-
     def actor_loss(
-        self, actor: optax.Params, batch: Transition, weight: Array, statistics: DataStatistics
+        self, actor: optax.Params, batch: Transition, advantage: Array, statistics: DataStatistics
     ) -> Array:
-        """Weighted regression (equation 7): -w log pi(a | s)."""
+        """Advantage-weighted regression (equation 7): -exp(beta A) log pi(a | s)."""
         mean, log_std = self._policy(statistics).apply(actor, batch.observation)
         error = (batch.action - mean) / jnp.exp(log_std)
         log_prob = jnp.sum(-0.5 * error**2 - log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
-        chex.assert_equal_shape([weight, log_prob])
+        chex.assert_equal_shape([advantage, log_prob])
+        weight = jnp.minimum(jnp.exp(self.inverse_temperature * advantage), MAX_WEIGHT)
         return -jnp.mean(weight * log_prob)
 
     def act(self, state: IQLState, observation: Array, policy: str = "averaged") -> Array:

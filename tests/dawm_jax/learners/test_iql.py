@@ -95,19 +95,21 @@ def test_critic_loss_is_the_sum_of_both_mean_squared_errors(rng, state, batch):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_actor_loss_weights_the_log_likelihood(rng, state, batch):
-    weight = rng.random(32)
+def test_actor_loss_weights_the_log_likelihood_by_the_advantage(rng, state, batch):
+    advantage = rng.normal(size=32)
+    weight = np.minimum(np.exp(3.0 * advantage), 100.0)
+    assert (weight == 100.0).any()
     expected = -np.mean(weight * log_prob_of(state.actor, float64(batch)))
-    weight = jnp.asarray(weight, jnp.float32)
-    loss = LEARNER.actor_loss(state.actor, batch, weight, state.statistics)
+    advantage = jnp.asarray(advantage, jnp.float32)
+    loss = LEARNER.actor_loss(state.actor, batch, advantage, state.statistics)
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
-def test_weights_are_exponentials_of_the_advantage_up_to_100():
-    """That of a huge advantage overflows."""
-    advantage = np.array([-2.0, 0.0, 0.5, 1.5, 2.0, 1e6])
-    expected = [np.exp(-6.0), 1.0, np.exp(1.5), np.exp(4.5), 100.0, 100.0]
-    np.testing.assert_allclose(LEARNER.weights(jnp.asarray(advantage)), expected, rtol=1e-5)
+def test_a_huge_advantage_weighs_100(state, batch):
+    """Its exponential overflows."""
+    loss = LEARNER.actor_loss(state.actor, batch, jnp.full(32, 1e6), state.statistics)
+    expected = -100.0 * np.mean(log_prob_of(state.actor, float64(batch)))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
 def test_update_learns_the_value_first_and_then_uses_the_new_one(state, batch):
@@ -118,8 +120,7 @@ def test_update_learns_the_value_first_and_then_uses_the_new_one(state, batch):
     advantage = q - value_of(value, rows.observation)
     target = rows.reward + rows.discount * value_of(value, rows.next_observation)
     steps["critic"] = adam_step(LEARNER.critic_loss, state.critic, batch, target)
-    weight = LEARNER.weights(advantage)
-    steps["actor"] = adam_step(LEARNER.actor_loss, state.actor, batch, weight, state.statistics)
+    steps["actor"] = adam_step(LEARNER.actor_loss, state.actor, batch, advantage, state.statistics)
     updated, metrics = UPDATE(state, batch, jax.random.key(0))
     for name, (loss, params) in steps.items():
         np.testing.assert_allclose(metrics[f"{name}_loss"], loss, rtol=1e-4)
@@ -127,15 +128,15 @@ def test_update_learns_the_value_first_and_then_uses_the_new_one(state, batch):
 
 
 @pytest.mark.parametrize("critic_rows", ["all", "recorded"])
-def test_rows_that_critics_cannot_judge_have_the_mean_weight(state, batch, critic_rows):
+def test_rows_that_critics_cannot_judge_weigh_1(state, batch, critic_rows):
     """Of 32 rows the last 20 are synthetic."""
     learner = replace(LEARNER, batch_size=12, critic_rows=critic_rows, advantage_rows="recorded")
     batch = batch.replace(recorded=jnp.arange(32) < 12)
     updated, metrics = jax.jit(learner.update)(state, batch, jax.random.key(0))
     rows = float64(batch)
     q = critics_of(state.target_critic, rows).min(0)
-    weight = np.minimum(np.exp(3.0 * (q - value_of(updated.value, rows.observation))), 100.0)
-    weight[12:] = weight[:12].mean()
+    advantage = np.where(rows.recorded, q - value_of(updated.value, rows.observation), 0.0)
+    weight = np.minimum(np.exp(3.0 * advantage), 100.0)
     expected = -np.mean(weight * log_prob_of(state.actor, rows))
     np.testing.assert_allclose(metrics["actor_loss"], expected, rtol=1e-4)
     seen = slice(None) if critic_rows == "all" else slice(12)
