@@ -12,10 +12,10 @@ last; with v instead of x0 97 % and 92 %, with displacements since the window's 
 86 %, with x0 of states 53 % and 47 %, and with noise nothing yet: the paper's has 500 times the
 updates. `experiments.ablation` compares the kinds; its table is in docs/findings.md.
 
-Critics learn from the recorded transitions alone, the policy from all: DAWM's states and actions
-help it, while a few percent of error in the next states harms the critics (docs/findings.md). For
-a source whose point is its outcomes, set td3bc.critic_rows and the like to "all", and
-iql.advantage_rows, too. DAWM's windows start mostly in episodes of high return
+Critics learn from the recorded transitions alone, the policy from all: a few percent of error in
+the next states harms the critics. DAWM's states and actions help a policy on some data and harm it
+on other (docs/findings.md). For a source whose point is its outcomes, set td3bc.critic_rows and the
+like to "all", and iql.advantage_rows, too. DAWM's windows start mostly in episodes of high return
 (dawm.start_preference).
 
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
