@@ -21,7 +21,7 @@ from experiments.simulation.d4rl_mirror import fetch_missing
 from experiments.simulation.evaluator import Evaluator, make_evaluator
 from experiments.simulation.recording import collect_missing
 from experiments.stages.learn import train_learner
-from experiments.stages.source import run_source
+from experiments.stages.source import near_enough, run_source
 from experiments.store.files import write_json
 from experiments.system import tracing
 from experiments.system.disk_errors import disk_errors_explained
@@ -52,7 +52,7 @@ def run(config: ConfigDict, workdir: Path, profile: bool = False) -> dict[str, A
         sources = [run_source(this, name) for name in this.components.sources]
         learned = [
             train_learner(this, learner, source, evaluator)
-            for source in sources
+            for source in near_enough(this, sources)
             for learner in this.components.learners
         ]
         return on_first(results.write, this, sources, learned, evaluator)

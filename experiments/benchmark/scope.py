@@ -39,6 +39,7 @@ class Scope:
             "dawm.inverse_dynamics.steps": 500,
             "fidelity.one_step_model.steps": 500,
             "synthesis.transitions": 20_000,
+            "max_distance": 1e6,  # such models would be left out
             "updates": 1_000,
             "evaluate_every": 1_000,
             "evaluation_episodes": 1,

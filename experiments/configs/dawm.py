@@ -18,6 +18,9 @@ on other (docs/findings.md). For a source whose point is its outcomes, set td3bc
 like to "all", and iql.advantage_rows, too. DAWM's windows start mostly in episodes of high return
 (dawm.start_preference).
 
+A source whose transitions are further from the recorded ones than max_distance allows is measured
+and stored, but learners do not train on it. DAWM's are on Walker2d, where they mostly harmed.
+
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
 cores it would take days; most of it is a million updates of each learner.
 """
@@ -54,6 +57,7 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.learners = ("bc", "td3bc", "iql")
     config.sources = ("recorded", "dawm")
     config.synthetic_ratio = 0.5  # of a batch, on top of the learner's batch_size recorded rows
+    config.max_distance = 1.4  # of synthetic rows to recorded ones, over that among these
     config.policy = "averaged"  # over the updates, or "last": the one that tables report
     config.pool_memory = placeholder(float)  # GiB of synthetic data on the device; unset: half
     config.seed = 0  # the first seed

@@ -26,6 +26,7 @@ TARGET_RETURNS = {
 def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config = dawm.get_config(dataset)
     config.seeds = 5
+    config.max_distance = None  # the papers have no such limit
     for learner in ("td3bc", "iql", "rebrac"):
         config[learner].critic_rows = "all"
     config.iql.advantage_rows = "all"

@@ -21,7 +21,7 @@ def effects(runs: list[dict[str, Any]]) -> str:
     """
     rows, above, below = [], 0, 0
     for results in runs:
-        every = _scores(results)
+        data_set, every = results["config"]["dataset"].removeprefix("local/"), _scores(results)
         for (name, source), scores in every.items():
             alone = every.get((name, "recorded"))
             if source == "recorded" or not scores or not alone:
@@ -29,8 +29,8 @@ def effects(runs: list[dict[str, Any]]) -> str:
             low, high = mean_interval(np.subtract(scores, alone)) or (0.0, 0.0)
             above, below = above + (low > 0.0), below + (high < 0.0)
             means = [rounded(float(np.mean(x))) for x in (alone, scores)]
-            data_set = results["config"]["dataset"].removeprefix("local/")
-            rows.append([data_set, name, source, *means, difference(scores, alone)])
+            change = "left out" if scores is alone else difference(scores, alone)
+            rows.append([data_set, name, source, *means, change])
     seeds = min(results["config"]["seeds"] for results in runs)
     titles = ["data set", "learner", "source", "recorded alone", "with the source"]
     lines = markdown([*titles, f"difference ({explained(seeds)})"], rows)
@@ -64,9 +64,13 @@ def aggregates(runs: list[dict[str, Any]]) -> str | None:
 
 
 def _scores(results: dict[str, Any]) -> dict[tuple[str, str], list[float]]:
-    """The seeds' scores by learner and source."""
+    """The seeds' scores by learner and source; on a source left out, those on recorded data."""
     if "rows" in results:
         entries = [entry for pair in results["rows"][0]["learners"] for entry in pair.values()]
     else:
         entries = results["learners"]
-    return {(entry["name"], entry["source"]): seed_scores(entry) for entry in entries}
+    found = {(entry["name"], entry["source"]): seed_scores(entry) for entry in entries}
+    for source, entry in results.get("sources", {}).items():
+        if entry.get("left_out"):
+            found |= {(n, source): scores for (n, s), scores in found.items() if s == "recorded"}
+    return found

@@ -48,7 +48,8 @@ def scores(results: dict[str, Any]) -> str:
         "",
         *markdown(titles, rows),
     ]
-    for paragraph in (source_effects(learners), dataset.get("score_note")):
+    left_out = [entry.get("left_out") for entry in results.get("sources", {}).values()]
+    for paragraph in (source_effects(learners), *left_out, dataset.get("score_note")):
         lines += ["", paragraph] if paragraph else []
     return "\n".join(lines)
 

@@ -60,6 +60,7 @@ class General:
     learners: tuple[str, ...]
     sources: tuple[str, ...]
     synthetic_ratio: Dropout
+    max_distance: Positive | None
     policy: PolicyName
     pool_memory: Positive | None
     seed: CountOrZero

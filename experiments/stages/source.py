@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from dawm_jax.data.streaming import StoredTransitions
 from dawm_jax.data.windows import transitions_from
+from dawm_jax.errors import require
 from dawm_jax.sources import RolloutSource
 from dawm_jax.types import Transition, Window
 from experiments.fidelity.judge import Rollouts
@@ -55,6 +56,47 @@ def run_source(run: Run, name: str) -> SourceResult:
     }
     sums_rewards = getattr(source, "sums_rewards", False)
     return SourceResult(name, stage, results, synthetic, windows, sums_rewards)
+
+
+def near_enough(run: Run, sources: list[SourceResult]) -> list[SourceResult]:
+    """The sources that learners train on; the results of each other one say why it is left out.
+
+    Left out is a source whose transitions are more than `max_distance` times as far from the
+    recorded ones as these are from each other, by the medians of `nearest_recorded`: such data have
+    harmed policies more often than not (docs/findings.md).
+
+    Raises:
+        UserError: none is left.
+    """
+    near = []
+    for source in sources:
+        source.results["left_out"] = _too_far(source, run.config.max_distance)
+        if source.results["left_out"]:
+            print(source.results["left_out"], flush=True)
+        else:
+            near.append(source)
+    names = ", ".join(source.name for source in sources)
+    require(
+        bool(near),
+        f"no source of {names} is left to train on: name 'recorded', too, in --config.sources, or "
+        "raise --config.max_distance. What is trained is found again",
+    )
+    return near
+
+
+def _too_far(source: SourceResult, limit: float | None) -> str | None:
+    """Why a source is left out, if it is."""
+    if limit is None or source.results["fidelity"] is None:
+        return None
+    nearest = source.results["fidelity"]["transitions"]["nearest_recorded"]
+    if nearest["synthetic"] <= limit * nearest["recorded"]:
+        return None
+    return (
+        f"No learner trains on the transitions of {source.name}: their median distance to the "
+        f"recorded ones is {nearest['synthetic']:.2f}, that of recorded ones to the next "
+        f"{nearest['recorded']:.2f}, and max_distance is {limit:g} times this. Train its models "
+        "longer, or raise --config.max_distance to see what the transitions change."
+    )
 
 
 def recorded_starts(run: Run, name: str, source: RolloutSource) -> SourceResult:

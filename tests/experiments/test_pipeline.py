@@ -59,7 +59,8 @@ def test_results_keep_the_contract(finished):
 def test_the_results_of_every_source_have_the_same_fields(finished, name):
     config, _, results = finished
     source, found = build(config).sources[name], results["sources"][name]
-    assert found.keys() == {"models", "synthesis", "fidelity"}
+    assert found.keys() == {"models", "synthesis", "fidelity", "left_out"}
+    assert found["left_out"] is None  # without a limit
     assert list(found["models"]) == list(source.models())
     for model in found["models"].values():
         assert model["parameters"] > 0
@@ -80,6 +81,32 @@ def test_the_results_of_every_source_have_the_same_fields(finished, name):
     assert 0 <= judged["judged"] <= config.fidelity.transitions
     commits = {entry["commit"] for entry in (*found["models"].values(), synthesis)}
     assert commits == {results["versions"]["commit"]}
+
+
+def test_no_learner_trains_on_a_source_far_from_the_recorded_data(finished, tmp_path, capsys):
+    config, workdir, before = finished
+    nearest = before["sources"]["dawm"]["fidelity"]["transitions"]["nearest_recorded"]
+    distance = nearest["synthetic"] / nearest["recorded"]
+    folder = shutil.copytree(workdir, tmp_path / "run")
+    config = config.copy_and_resolve_references()
+    config.sources = ("recorded", "dawm")
+
+    def of_run(limit):
+        config.max_distance = limit
+        return pipeline.run(config, folder)
+
+    near, far = of_run(1.01 * distance), of_run(0.99 * distance)
+    assert near["sources"]["dawm"]["left_out"] is None
+    assert [entry["source"] for entry in near["learners"]] == ["recorded"] * 2 + ["dawm"] * 2
+    left_out = far["sources"]["dawm"]["left_out"]
+    assert f"to the recorded ones is {nearest['synthetic']:.2f}, that of" in left_out
+    assert capsys.readouterr().out.count(left_out) == 2  # when it is found, and under the scores
+    assert far["learners"] == near["learners"][:2]
+    of_dawm = {**far["sources"]["dawm"], "left_out": None}
+    assert of_dawm == near["sources"]["dawm"]
+    config.sources = ("dawm",)
+    with pytest.raises(UserError, match=r"no source of dawm is left.*raise --config.max_distance"):
+        of_run(0.99 * distance)
 
 
 def test_q_values_of_recorded_and_synthetic_rows_are_logged(finished):

@@ -42,7 +42,7 @@ def stages(monkeypatch, config, tmp_path):
 
     def stored(folder, measured):
         found[folder.stage] = folder.path.name
-        return {}
+        return {"nearest_recorded": {"synthetic": 1.0, "recorded": 1.0}}
 
     for component in (WorldModel, InverseDynamics, TerminationModel, OneStepModel, BC, TD3BC):
         monkeypatch.setattr(component, "init", lambda *args: {})
@@ -85,6 +85,7 @@ def test_a_run_has_these_stages(stages):
         ("fidelity.one_step_model.learning_rate", 1e-4, {"fidelity-dawm", "one_step_model"}),
         ("evaluation_episodes", 1, BC_STAGES | TD3BC_STAGES),
         ("pool_memory", 1.0, set()),
+        ("max_distance", 1_000.0, set()),
         ("checkpoint_every", 20, set()),
     ],
 )

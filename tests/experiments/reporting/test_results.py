@@ -83,6 +83,22 @@ def test_effects_of_several_runs_are_counted():
     assert lines[6:] == ["Differences above 0 by their interval: 1 of 3; below 0: 1."]
 
 
+def test_a_source_left_out_changes_nothing():
+    """The learners that it would have had are those of the recorded data."""
+    up = np.add(RECORDED, 2.0).tolist()
+    without = run("b", entry("iql", "recorded", RECORDED), entry("bc", "recorded", DAWM))
+    without["sources"] = {"recorded": {"left_out": None}, "dawm": {"left_out": "It is far."}}
+    runs = [run("a", entry("iql", "recorded", RECORDED), entry("iql", "dawm", up)), without]
+    lines = effects(runs).splitlines()
+    assert lines[3:5] == [
+        "| b | iql | dawm | 14.0 | 14.0 | left out |",
+        "| b | bc | dawm | 17.2 | 17.2 | left out |",
+    ]
+    assert lines[6].startswith("Differences above 0 by their interval: 1 of 3; below 0: 0.")
+    gained, alone = (probability_of_improvement(one, RECORDED) for one in (up, RECORDED))
+    assert aggregates(runs).endswith(f"; {(gained + alone) / 2:.2f}).")
+
+
 def test_the_effect_in_a_comparison_of_variants_is_the_defaults():
     alone, up, down = (
         entry("iql", source, scores)

@@ -77,6 +77,7 @@ def test_settings_reach_the_parts():
         ({"learners": ()}, "learners is empty"),
         ({"seeds": 0}, "config.seeds is 0"),
         ({"synthetic_ratio": 1.5}, "synthetic_ratio is 1.5"),
+        ({"max_distance": 0.0}, "config.max_distance is 0.0"),
         ({"pool_memory": 0.0}, "config.pool_memory is 0.0"),
         ({"pool_memory": NAN}, "config.pool_memory is nan.* or unset"),
         ({"updates": 0}, "config.updates is 0"),
