@@ -13,6 +13,8 @@ from dawm_jax.evaluation.scores import (
 )
 from experiments.reporting.scores import difference, explained, markdown, rounded, seed_scores
 
+LEFT_OUT = "left out"
+
 
 def effects(runs: list[dict[str, Any]]) -> str:
     """A row for each run and learner, and how many differences are above and below 0.
@@ -28,14 +30,15 @@ def effects(runs: list[dict[str, Any]]) -> str:
                 continue
             low, high = mean_interval(np.subtract(scores, alone)) or (0.0, 0.0)
             above, below = above + (low > 0.0), below + (high < 0.0)
-            means = [rounded(float(np.mean(x))) for x in (alone, scores)]
-            change = "left out" if scores is alone else difference(scores, alone)
-            rows.append([data_set, name, source, *means, change])
+            before, after = (rounded(float(np.mean(x))) for x in (alone, scores))
+            change = ["", LEFT_OUT] if scores is alone else [after, difference(scores, alone)]
+            rows.append([data_set, name, source, before, *change])
     seeds = min(results["config"]["seeds"] for results in runs)
     titles = ["data set", "learner", "source", "recorded alone", "with the source"]
     lines = markdown([*titles, f"difference ({explained(seeds)})"], rows)
     counts = f"Differences above 0 by their interval: {above} of {len(rows)}; below 0: {below}."
-    paragraph = " ".join(filter(None, (counts, aggregates(runs))))
+    without = "Data left out change nothing." if any(LEFT_OUT in row for row in rows) else None
+    paragraph = " ".join(filter(None, (counts, without, aggregates(runs))))
     return "\n".join([*lines, "", paragraph])
 
 

@@ -91,10 +91,10 @@ def test_a_source_left_out_changes_nothing():
     runs = [run("a", entry("iql", "recorded", RECORDED), entry("iql", "dawm", up)), without]
     lines = effects(runs).splitlines()
     assert lines[3:5] == [
-        "| b | iql | dawm | 14.0 | 14.0 | left out |",
-        "| b | bc | dawm | 17.2 | 17.2 | left out |",
+        "| b | iql | dawm | 14.0 |  | left out |",
+        "| b | bc | dawm | 17.2 |  | left out |",
     ]
-    assert lines[6].startswith("Differences above 0 by their interval: 1 of 3; below 0: 0.")
+    assert lines[6].startswith("Differences above 0 by their interval: 1 of 3; below 0: 0. Data")
     gained, alone = (probability_of_improvement(one, RECORDED) for one in (up, RECORDED))
     assert aggregates(runs).endswith(f"; {(gained + alone) / 2:.2f}).")
 
