@@ -93,9 +93,9 @@ def _too_far(source: SourceResult, limit: float | None) -> str | None:
         return None
     return (
         f"No learner trains on the transitions of {source.name}: their median distance to the "
-        f"recorded ones is {nearest['synthetic']:.2f}, that of recorded ones to the next "
-        f"{nearest['recorded']:.2f}, and max_distance is {limit:g} times this. Train its models "
-        "longer, or raise --config.max_distance to see what the transitions change."
+        f"recorded ones is {nearest['synthetic']:.2f}, that of each recorded one to the nearest "
+        f"other {nearest['recorded']:.2f}, and max_distance allows {limit:g} times as much. Train "
+        "its models longer, or raise --config.max_distance to see what the transitions change."
     )
 
 
