@@ -6,7 +6,8 @@
 
 Writes what is measured of each kind (see fidelity.rollouts in docs/results.md) and how many
 transitions a second it generates to ablation.json in the run's folder, and prints a table.
-`--kinds` selects some of them.
+`--kinds` selects some of them. All but the paper's are sampled at the temperature at which
+rollouts from one state spread as much as they err, so rates are those of equally varied samples.
 """
 
 from dataclasses import replace
@@ -14,84 +15,101 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from dawm_jax.errors import require_choice
+from dawm_jax.errors import require, require_choice
 from experiments.launch import PROFILE, launch, parse
 
 if TYPE_CHECKING:
+    from dawm_jax.data.windows import WindowSet
     from dawm_jax.sources import DAWM
     from experiments.run.context import Run
 
-KINDS = flags.DEFINE_list(
+SELECTED = flags.DEFINE_list(
     "kinds", [], "Kinds to train and measure, by name and separated by commas (default: all)."
 )
 
 SAMPLING = "dawm.sampling"
-PAPER = {  # N, temperature and guidance of DAWM (Li et al. 2025)
-    f"{SAMPLING}.sampling_steps": 3,
-    f"{SAMPLING}.temperature": 0.5,
-    f"{SAMPLING}.guidance_scale": 1.2,
+TEMPERATURE = f"{SAMPLING}.temperature"
+TEMPERATURES = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+K20 = {"dawm.world_model.diffusion_steps": 20}
+ELUCIDATED = {
+    "dawm.world_model.schedule": "elucidated",
+    "dawm.world_model.parameterization": "preconditioned",
 }
-TRAINED: dict[str, dict[str, Any]] = {
+FLOW = {
+    "dawm.world_model.schedule": "flow",
+    "dawm.world_model.parameterization": "velocity",
+    f"{SAMPLING}.sampler": "ddim",
+}
+SECOND_ORDER = {f"{SAMPLING}.sampler": "dpm_solver_2m"}
+
+
+def visits(times: int) -> dict[str, Any]:
+    """The setting for samples that visit so many times."""
+    return {f"{SAMPLING}.sampling_steps": times}
+
+
+KINDS: dict[str, dict[str, Any]] = {  # those of equal world models share its training
     "increments x0": {},
     "increments v": {"dawm.world_model.parameterization": "v"},
     "increments epsilon": {"dawm.world_model.parameterization": "epsilon"},
     "displacements x0": {"dawm.world_model.observation_target": "displacement"},
     "states x0": {"dawm.world_model.observation_target": "absolute"},
-    "increments x0 K=20": {
-        "dawm.world_model.diffusion_steps": 20,
-        f"{SAMPLING}.sampling_steps": 20,
-        f"{SAMPLING}.temperature": 1.0,
-    },
-    "increments elucidated": {
-        "dawm.world_model.schedule": "elucidated",
-        "dawm.world_model.parameterization": "preconditioned",
-        f"{SAMPLING}.sampling_steps": 16,
-        f"{SAMPLING}.temperature": 1.0,
-    },
-    "increments flow": {
-        "dawm.world_model.schedule": "flow",
-        "dawm.world_model.parameterization": "velocity",
-        f"{SAMPLING}.sampler": "ddim",
-        f"{SAMPLING}.sampling_steps": 10,
-        f"{SAMPLING}.temperature": 1.0,
-    },
     "states epsilon quantile": {
         "dawm.world_model.observation_target": "absolute",
         "dawm.world_model.parameterization": "epsilon",
         "dawm.world_model.observation_normalizer": "quantile",
         "dawm.world_model.reward_normalizer": "minmax",
     },
-}
-SAMPLED: dict[str, dict[str, Any]] = {  # of the first, which is not trained again
-    "as the paper": PAPER,
-    "as the paper with all 5 steps": {**PAPER, f"{SAMPLING}.sampling_steps": 5},
-    "as the paper with DDIM": {**PAPER, f"{SAMPLING}.sampler": "ddim"},
-    "temperature 1": {f"{SAMPLING}.temperature": 1.0},
-    "temperature 1.5": {f"{SAMPLING}.temperature": 1.5},
-    "guidance 1.2": {f"{SAMPLING}.guidance_scale": 1.2},
+    "increments x0 as the paper": {  # N, temperature and guidance of DAWM (Li et al. 2025)
+        **visits(3),
+        TEMPERATURE: 0.5,
+        f"{SAMPLING}.guidance_scale": 1.2,
+    },
+    "increments x0 3 of 5 times": visits(3),
+    "increments x0 DDIM": {f"{SAMPLING}.sampler": "ddim"},
+    "increments x0 guidance 1.2": {f"{SAMPLING}.guidance_scale": 1.2},
+    "increments x0 K=20": {**K20, **visits(20)},
+    "increments x0 K=20 10 times": {**K20, **visits(10)},
+    "increments x0 K=20 second order 10 times": {**K20, **SECOND_ORDER, **visits(10)},
+    "increments x0 K=20 second order 5 times": {**K20, **SECOND_ORDER, **visits(5)},
+    "increments elucidated 16 times": {**ELUCIDATED, **visits(16)},
+    "increments elucidated second order 8 times": {**ELUCIDATED, **SECOND_ORDER, **visits(8)},
+    "increments elucidated second order 5 times": {**ELUCIDATED, **SECOND_ORDER, **visits(5)},
+    "increments flow 10 times": {**FLOW, **visits(10)},
+    "increments flow 5 times": {**FLOW, **visits(5)},
 }
 
 
 def ablate(config: ConfigDict, workdir: Path, kinds: list[str], profile: bool = False) -> None:
-    """Trains and measures each kind (default: all); writes ablation.json in the run's folder."""
+    """Trains and measures each kind (default: all); writes ablation.json in the run's folder.
+
+    A kind that names no temperature is sampled at its calibrated one (see `calibrated`).
+
+    Raises:
+        UserError: a kind is unknown, no held-out episode contains a window, or `fidelity.samples`
+            is 1, so that nothing can spread.
+    """
     # Here, because the processes that record data import this module and need none of it.
     from dawm_jax.sources import DAWM
     from experiments import pipeline
+    from experiments.fidelity.held_out import held_out_windows
     from experiments.reporting.tables import ablation
     from experiments.stages import measure, models
     from experiments.store.files import write_json
     from experiments.system.processes import on_first
     from experiments.system.provenance import versions
 
-    every, rows = {**TRAINED, **SAMPLED}, []
     for name in kinds:
-        require_choice("kind", name, every)
-    for name, changes in every.items():
-        if kinds and name not in kinds:
-            continue
+        require_choice("kind", name, KINDS)
+    samples = config.fidelity.samples
+    require(samples > 1, f"fidelity.samples is {samples}, but a spread takes 2 or more")
+    rows = []
+    for name in kinds or KINDS:
+        changes = KINDS[name]
         print(f"== {name}", flush=True)
         changed = config.copy_and_resolve_references()
         changed.update_from_flattened_dict(changes)
@@ -99,15 +117,45 @@ def ablate(config: ConfigDict, workdir: Path, kinds: list[str], profile: bool = 
         run = pipeline.prepare(changed, workdir, profile)
         source = run.components.sources["dawm"]
         assert isinstance(source, DAWM)
+        windows = held_out_windows(run, source)
+        require(
+            windows is not None,
+            "kinds are measured on held-out episodes, none of which contains a window of "
+            f"{source.steps + 1} states: raise 'held_out', or take a data set of longer episodes",
+        )
+        assert windows is not None
         trained = models.train_models(run, source)
+        states = models.states_of(trained)
+        if TEMPERATURE not in changes:
+            source = calibrated(run, source, states, windows)
         fidelity, _ = measure.measure_rollouts(run, "dawm", source, trained)
-        rate = transitions_per_second(run, source, models.states_of(trained))
+        rate = transitions_per_second(run, source, states)
         world_model = models.summary(trained["world_model"])
-        row = {"name": name, "changes": changes, "world_model": world_model}
-        rows.append({**row, "fidelity": fidelity, "transitions_per_second": rate})
+        row = {"name": name, "changes": changes, "temperature": source.sampling.temperature}
+        row |= {"world_model": world_model, "fidelity": fidelity, "transitions_per_second": rate}
+        rows.append(row)
     results = {"config": config.to_dict(), "versions": versions(), "rows": rows}
     on_first(write_json, workdir / "ablation.json", results)
     print(ablation(results))
+
+
+def calibrated(run: "Run", source: "DAWM", states: dict[str, Any], windows: "WindowSet") -> "DAWM":
+    """The source at that one of `TEMPERATURES` whose states spread most nearly as much as they err.
+
+    By the mean of the steps' ratios, from other held-out `windows` than the measurement's.
+    """
+    from experiments.fidelity.held_out import spread
+
+    def distance_from_one(candidate: "DAWM") -> float:
+        report = spread(run, candidate, states, windows, None, "calibration")
+        ratios = [ratio for ratio in report["states"]["pooled"] if ratio is not None]
+        return abs(float(np.log(np.mean(ratios))))
+
+    sampled = [
+        replace(source, sampling=replace(source.sampling, temperature=temperature))
+        for temperature in TEMPERATURES
+    ]
+    return min(sampled, key=distance_from_one)
 
 
 def transitions_per_second(run: "Run", source: "DAWM", states: dict[str, Any]) -> float:
@@ -125,7 +173,7 @@ def transitions_per_second(run: "Run", source: "DAWM", states: dict[str, Any]) -
 
 
 def main(_: list[str]) -> None:
-    launch(lambda config, workdir: ablate(config, workdir, KINDS.value, PROFILE.value))
+    launch(lambda config, workdir: ablate(config, workdir, SELECTED.value, PROFILE.value))
 
 
 if __name__ == "__main__":

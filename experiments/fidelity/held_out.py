@@ -107,7 +107,9 @@ def measure(
     return {
         "windows": len(window.reward),
         **judge.against_the_data(window, compared),
-        "spread": _spread(run, source, states, windows, infer),
+        "spread": spread(run, source, states, windows, infer, "spread")
+        if run.components.fidelity.samples > 1
+        else None,
         "simulator": simulator and judge.against_the_simulator(simulator, judged),
         "actions": infer and _actions(run, simulator, judged["synthetic"], infer),
         "terminals": {
@@ -120,19 +122,23 @@ def measure(
     }
 
 
-def _spread(
-    run: Run, source: RolloutSource, states: States, windows: WindowSet, infer: Infer | None
-) -> dict[str, Any] | None:
+def spread(
+    run: Run,
+    source: RolloutSource,
+    states: States,
+    windows: WindowSet,
+    infer: Infer | None,
+    purpose: str,
+) -> dict[str, Any]:
     """The spread of several rollouts from one state over their error, of states and of actions.
 
-    None with fewer than two samples. Recorded actions are inferred as the synthetic ones are, and
-    so is the error; those of a source without inverse dynamics are the recorded ones.
+    Takes `fidelity.samples` rollouts, 2 or more, from states that depend on the `purpose`. Recorded
+    actions are inferred as the synthetic ones are, and so is the error; those of a source without
+    inverse dynamics are the recorded ones.
     """
     sizes = run.components.fidelity
-    if sizes.samples < 2:
-        return None
     size = min(sizes.contexts, len(windows.starts))
-    pick_key, key = jax.random.split(run.key("spread"))
+    pick_key, key = jax.random.split(run.key(purpose))
     window = windows.at(jax.random.permutation(pick_key, len(windows.starts))[:size])
     discount = jnp.float32(run.dataset.discount)
     drawn = [

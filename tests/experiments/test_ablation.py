@@ -4,7 +4,9 @@ from copy import deepcopy
 
 import pytest
 
+from dawm_jax.diffusion.samplers import Sampling
 from dawm_jax.errors import UserError
+from dawm_jax.sources import DAWM
 from experiments import ablation
 from experiments.reporting import tables
 from experiments.run.config import build
@@ -18,8 +20,10 @@ def results(finished, tmp_path_factory):
     shutil.copytree(finished_folder, workdir)
     with pytest.MonkeyPatch.context() as patch:
         states = {"dawm.world_model.observation_target": "absolute"}
-        patch.setattr(ablation, "TRAINED", {"increments x0": {}, "states x0": states})
-        patch.setattr(ablation, "SAMPLED", {"DDIM": {"dawm.sampling.sampler": "ddim"}})
+        as_set = {ablation.TEMPERATURE: config.dawm.sampling.temperature}
+        ddim = {"dawm.sampling.sampler": "ddim"}
+        kinds = {"increments x0": as_set, "states x0": states, "DDIM": ddim}
+        patch.setattr(ablation, "KINDS", kinds)
         ablation.ablate(config, workdir, [])
     return json.loads((workdir / "ablation.json").read_text())
 
@@ -29,6 +33,8 @@ def test_every_kind_is_measured(results, finished):
     first, states, ddim = results["rows"]
     dawm = finished[2]["sources"]["dawm"]
     assert first["fidelity"] == dawm["fidelity"]["rollouts"]
+    assert first["temperature"] == finished[0].dawm.sampling.temperature
+    assert states["temperature"] in ablation.TEMPERATURES
     assert first["world_model"] == ddim["world_model"] == dawm["models"]["world_model"]
     assert states["world_model"]["loss"] != first["world_model"]["loss"]
     figures = [row["fidelity"]["states"]["synthetic"]["pooled"] for row in results["rows"]]
@@ -40,6 +46,21 @@ def test_every_kind_is_measured(results, finished):
 def test_an_unknown_kind_is_refused(config, tmp_path):
     with pytest.raises(UserError, match=r"unknown kind 'v': the choices are .*increments v,"):
         ablation.ablate(config, tmp_path, ["v"])
+
+
+def test_one_sample_is_refused(config, tmp_path):
+    config.fidelity.samples = 1
+    with pytest.raises(UserError, match=r"fidelity.samples is 1, but a spread takes 2 or more"):
+        ablation.ablate(config, tmp_path, [])
+
+
+def test_the_calibrated_temperature_is_the_one_whose_ratio_is_nearest_to_one(monkeypatch):
+    def spread(run, source, *_):
+        return {"states": {"pooled": [0.4 * source.sampling.temperature, None]}}
+
+    monkeypatch.setattr("experiments.fidelity.held_out.spread", spread)
+    source = ablation.calibrated(None, DAWM(), {}, None)
+    assert source == DAWM(sampling=Sampling(temperature=2.5))
 
 
 @pytest.mark.slow
@@ -70,9 +91,8 @@ def test_the_fidelity_of_runs_is_a_table(finished):
     assert f"{report['actions']['recorded']['pooled']:.3f} (-) |" in row
 
 
-@pytest.mark.parametrize("kinds", [ablation.TRAINED, ablation.SAMPLED])
-def test_the_kinds_are_settings_of_a_config(finished, kinds):
-    for changes in kinds.values():
+def test_the_kinds_are_settings_of_a_config(finished):
+    for changes in ablation.KINDS.values():
         config = finished[0].copy_and_resolve_references()
         config.update_from_flattened_dict(changes)
         build(config)
