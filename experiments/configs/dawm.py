@@ -19,7 +19,8 @@ like to "all", and iql.advantage_rows, too. DAWM's windows start mostly in episo
 (dawm.start_preference).
 
 A source whose transitions are further from the recorded ones than max_distance allows is measured
-and stored, but learners do not train on it. DAWM's are on Walker2d, where they mostly harmed.
+and stored, but learners do not train on it. DAWM's are on Walker2d and HalfCheetah's medium-replay,
+where they mostly harmed.
 
 The full budget has not been run yet: no score is claimed for it (`small.py` has one). On two CPU
 cores it would take days; most of it is a million updates of each learner.
