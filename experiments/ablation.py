@@ -10,7 +10,9 @@ transitions a second it generates to ablation.json in the run's folder, and prin
 rollouts from one state spread as much as they err, so rates are those of equally varied samples.
 """
 
+from bisect import bisect_left
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -54,16 +56,6 @@ def visits(times: int) -> dict[str, Any]:
 
 KINDS: dict[str, dict[str, Any]] = {  # those of equal world models share its training
     "increments x0": {},
-    "increments v": {"dawm.world_model.parameterization": "v"},
-    "increments epsilon": {"dawm.world_model.parameterization": "epsilon"},
-    "displacements x0": {"dawm.world_model.observation_target": "displacement"},
-    "states x0": {"dawm.world_model.observation_target": "absolute"},
-    "states epsilon quantile": {
-        "dawm.world_model.observation_target": "absolute",
-        "dawm.world_model.parameterization": "epsilon",
-        "dawm.world_model.observation_normalizer": "quantile",
-        "dawm.world_model.reward_normalizer": "minmax",
-    },
     "increments x0 as the paper": {  # N, temperature and guidance of DAWM (Li et al. 2025)
         **visits(3),
         TEMPERATURE: 0.5,
@@ -81,11 +73,21 @@ KINDS: dict[str, dict[str, Any]] = {  # those of equal world models share its tr
     "increments elucidated second order 5 times": {**ELUCIDATED, **SECOND_ORDER, **visits(5)},
     "increments flow 10 times": {**FLOW, **visits(10)},
     "increments flow 5 times": {**FLOW, **visits(5)},
+    "increments v": {"dawm.world_model.parameterization": "v"},
+    "increments epsilon": {"dawm.world_model.parameterization": "epsilon"},
+    "displacements x0": {"dawm.world_model.observation_target": "displacement"},
+    "states x0": {"dawm.world_model.observation_target": "absolute"},
+    "states epsilon quantile": {
+        "dawm.world_model.observation_target": "absolute",
+        "dawm.world_model.parameterization": "epsilon",
+        "dawm.world_model.observation_normalizer": "quantile",
+        "dawm.world_model.reward_normalizer": "minmax",
+    },
 }
 
 
 def ablate(config: ConfigDict, workdir: Path, kinds: list[str], profile: bool = False) -> None:
-    """Trains and measures each kind (default: all); writes ablation.json in the run's folder.
+    """Trains and measures each kind (default: all); writes ablation.json after each of them.
 
     A kind that names no temperature is sampled at its calibrated one (see `calibrated`).
 
@@ -134,28 +136,30 @@ def ablate(config: ConfigDict, workdir: Path, kinds: list[str], profile: bool = 
         row = {"name": name, "changes": changes, "temperature": source.sampling.temperature}
         row |= {"world_model": world_model, "fidelity": fidelity, "transitions_per_second": rate}
         rows.append(row)
-    results = {"config": config.to_dict(), "versions": versions(), "rows": rows}
-    on_first(write_json, workdir / "ablation.json", results)
+        results = {"config": config.to_dict(), "versions": versions(), "rows": rows}
+        on_first(write_json, workdir / "ablation.json", results)
     print(ablation(results))
 
 
 def calibrated(run: "Run", source: "DAWM", states: dict[str, Any], windows: "WindowSet") -> "DAWM":
     """The source at that one of `TEMPERATURES` whose states spread most nearly as much as they err.
 
-    By the mean of the steps' ratios, from other held-out `windows` than the measurement's.
+    By the mean of the steps' ratios, which grows with the temperature, from other held-out
+    `windows` than the measurement's.
     """
     from experiments.fidelity.held_out import spread
 
-    def distance_from_one(candidate: "DAWM") -> float:
-        report = spread(run, candidate, states, windows, None, "calibration")
-        ratios = [ratio for ratio in report["states"]["pooled"] if ratio is not None]
-        return abs(float(np.log(np.mean(ratios))))
+    def at(temperature: float) -> "DAWM":
+        return replace(source, sampling=replace(source.sampling, temperature=temperature))
 
-    sampled = [
-        replace(source, sampling=replace(source.sampling, temperature=temperature))
-        for temperature in TEMPERATURES
-    ]
-    return min(sampled, key=distance_from_one)
+    @cache
+    def ratio(temperature: float) -> float:
+        report = spread(run, at(temperature), states, windows, None, "calibration")
+        return float(np.mean([one for one in report["states"]["pooled"] if one is not None]))
+
+    above = bisect_left(TEMPERATURES, 1.0, key=ratio)
+    nearest = TEMPERATURES[max(above - 1, 0) : above + 1]
+    return at(min(nearest, key=lambda temperature: abs(np.log(ratio(temperature)))))
 
 
 def transitions_per_second(run: "Run", source: "DAWM", states: dict[str, Any]) -> float:

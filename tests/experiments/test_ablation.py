@@ -54,13 +54,18 @@ def test_one_sample_is_refused(config, tmp_path):
         ablation.ablate(config, tmp_path, [])
 
 
-def test_the_calibrated_temperature_is_the_one_whose_ratio_is_nearest_to_one(monkeypatch):
+@pytest.mark.parametrize(
+    ("ratio", "temperature"), [(0.4, 2.5), (0.6, 1.75), (0.55, 1.75), (0.1, 3.0), (9.0, 0.5)]
+)
+def test_the_calibrated_temperature_is_the_one_whose_ratio_is_nearest_to_one(
+    monkeypatch, ratio, temperature
+):
     def spread(run, source, *_):
-        return {"states": {"pooled": [0.4 * source.sampling.temperature, None]}}
+        return {"states": {"pooled": [ratio * source.sampling.temperature, None]}}
 
     monkeypatch.setattr("experiments.fidelity.held_out.spread", spread)
     source = ablation.calibrated(None, DAWM(), {}, None)
-    assert source == DAWM(sampling=Sampling(temperature=2.5))
+    assert source == DAWM(sampling=Sampling(temperature=temperature))
 
 
 @pytest.mark.slow
