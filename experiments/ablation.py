@@ -96,6 +96,8 @@ def ablate(config: ConfigDict, workdir: Path, kinds: list[str], profile: bool = 
             is 1, so that nothing can spread.
     """
     # Here, because the processes that record data import this module and need none of it.
+    import jax
+
     from dawm_jax.sources import DAWM
     from experiments import pipeline
     from experiments.fidelity.held_out import held_out_windows
@@ -138,6 +140,7 @@ def ablate(config: ConfigDict, workdir: Path, kinds: list[str], profile: bool = 
         rows.append(row)
         results = {"config": config.to_dict(), "versions": versions(), "rows": rows}
         on_first(write_json, workdir / "ablation.json", results)
+        jax.clear_caches()  # each program maps memory, and Linux ends one with 65,530 mappings
     print(ablation(results))
 
 
