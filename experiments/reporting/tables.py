@@ -57,18 +57,21 @@ def ablation(results: dict[str, Any]) -> str:
         f"World models after {config['steps']:,} updates on {results['config']['dataset']}; shares "
         f"of variance explained at the first step and at step {config['horizon'] - 1}:",
         "",
-        "| what is diffused, and predicted | change of state in the simulator | states | rewards "
-        "| spread over error | transitions a second | windows that end, precision / recall |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| what is diffused and predicted, how it is sampled | temperature "
+        "| spread over error, least to most | change of state in the simulator | states | rewards "
+        "| transitions a second | windows that end, precision / recall |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in results["rows"]:
         report = row["fidelity"]
+        ratios = [ratio for ratio in report["spread"]["states"]["pooled"] if ratio is not None]
         columns = [
+            f"{row['temperature']:g}",
+            f"{_shown(min(ratios), 2)} to {_shown(max(ratios), 2)}",
             _ends(_changes(report, "synthetic")),
             _ends(report["states"]["synthetic"]["pooled"]),
             _ends(report["rewards"]["synthetic"]),
-            _spread(report),
-            f"{rate:,.0f}" if (rate := row.get("transitions_per_second")) else "-",
+            f"{row['transitions_per_second']:,.0f}",
             _flags(report),
         ]
         lines.append(f"| {row['name']} | {' | '.join(columns)} |")
