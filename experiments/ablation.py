@@ -140,7 +140,8 @@ def ablate(config: ConfigDict, workdir: Path, kinds: list[str], profile: bool = 
         rows.append(row)
         results = {"config": config.to_dict(), "versions": versions(), "rows": rows}
         on_first(write_json, workdir / "ablation.json", results)
-        jax.clear_caches()  # each program maps memory, and Linux ends one with 65,530 mappings
+        # Compiled programs hold memory mappings, of which Linux allows a process 65,530.
+        jax.clear_caches()
     print(ablation(results))
 
 
