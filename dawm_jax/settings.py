@@ -61,6 +61,7 @@ FewOrZero = Annotated[int, Range(0, 10_000)]
 BatchSize = Annotated[int, Range(1, 1_000_000)]
 Width = Annotated[int, Range(1, 16_384)]  # of a layer
 Number = Annotated[float, Range(-1e9, 1e9)]
+Levels = Annotated[int, Range(1, 16)]  # of a binary tree
 Positive = Annotated[float, Range(1e-9, 1e9)]
 NotNegative = Annotated[float, Range(0.0, 1e9)]
 Strength = Annotated[float, Range(0.0, 1e3)]  # beyond it, samples overflow

@@ -239,7 +239,6 @@ def test_the_readme_s_example_runs(recorded):
     changes = {
         "WorldModel(steps=10_000)": "WorldModel(steps=20, width=8, multipliers=(1,), horizon=2)",
         "InverseDynamics(steps=10_000)": "InverseDynamics(steps=20, hidden=(16,))",
-        "TerminationModel(steps=5_000)": "TerminationModel(steps=20, hidden=(16,))",
         'TD3BC(steps=50_000, critic_rows="recorded")': "BC(steps=20, hidden=(16,))",  # quicker
         "1_000_000": "70",
     }

@@ -43,7 +43,7 @@ class DynamicsEnsemble(ModelSettings):
             than networks.
     """
 
-    version = 1
+    version = 2
 
     steps: Count = 100_000  # gradient steps of each network
     networks: Few = 7
@@ -72,8 +72,7 @@ class DynamicsEnsemble(ModelSettings):
 
     def init(self, key: Array, data: HoldoutSet) -> EnsembleState:
         """An initial state, with normalizers fitted to the training rows."""
-        (rows,) = data.groups
-        training = take(data.transitions, rows)
+        training = take(data.transitions, data.rows)
         keys = jax.random.split(key, self.networks)
         return EnsembleState(
             members=jax.vmap(self._network.init, (0, None))(keys, TransitionSet(training)),

@@ -1,4 +1,4 @@
-"""Transitions in training rows and held-out rows, which choose elites or a threshold."""
+"""Transitions in training rows and held-out rows, which choose elites."""
 
 from typing import Any
 
@@ -11,49 +11,28 @@ from dawm_jax.types import Array, Transition
 
 
 class HoldoutSet(struct.PyTreeNode):
-    """Transitions to draw batches from, some of which are held out.
-
-    A batch has equally many rows of each group, to within one.
-    """
+    """Transitions to draw batches from, some of which are held out."""
 
     transitions: Transition
-    groups: tuple[Array, ...]  # the training rows of each group
-    held_out: Array  # (H,) the held-out rows, group by group
+    rows: Array  # (N - H,) the training rows
+    held_out: Array  # (H,) the held-out rows
 
     @classmethod
-    def of(
-        cls, transitions: Transition, limit: int, group: np.ndarray | None = None
-    ) -> "HoldoutSet":
-        """Holds out a fifth of each group, but at most `limit` rows; always the same ones.
+    def of(cls, transitions: Transition, limit: int) -> "HoldoutSet":
+        """Holds out a fifth, but at most `limit` rows; always the same ones.
 
-        The row of a group of one is both a training row and held out.
-
-        Args:
-            group: (N,) the group of each transition (default: one group of all).
+        A single row is both a training row and held out.
         """
-        group = np.zeros(len(transitions.reward)) if group is None else group
-        random = np.random.default_rng(0)
-        trained, held_out = [], []
-        for label in np.unique(group):
-            rows = random.permutation(np.flatnonzero(group == label))
-            count = min(limit, -(-len(rows) // 5))
-            held_out.append(rows[:count])
-            trained.append(jnp.asarray(rows[count:] if len(rows) > count else rows, jnp.int32))
-        return cls(transitions, tuple(trained), jnp.asarray(np.concatenate(held_out), jnp.int32))
+        rows = np.random.default_rng(0).permutation(len(transitions.reward))
+        count = min(limit, -(-len(rows) // 5))
+        training = rows[count:] if len(rows) > count else rows
+        return cls(
+            transitions, jnp.asarray(training, jnp.int32), jnp.asarray(rows[:count], jnp.int32)
+        )
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Transition:
-        """A batch of leading dimensions `shape`, drawn uniformly from each group.
-
-        Along the last dimension, the rows are ordered by group.
-        """
-        *lead, size = shape
-        keys = jax.random.split(key, len(self.groups))
-        parts = [
-            rows[jax.random.randint(keys[i], (*lead, share), 0, len(rows))]
-            for i, rows in enumerate(self.groups)
-            if (share := (size + i) // len(self.groups))
-        ]
-        return take(self.transitions, jnp.concatenate(parts, axis=-1))
+        """A batch of leading dimensions `shape`, drawn uniformly from the training rows."""
+        return take(self.transitions, self.rows[jax.random.randint(key, shape, 0, len(self.rows))])
 
 
 def take(transitions: Transition, rows: Any) -> Transition:

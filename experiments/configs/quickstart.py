@@ -26,13 +26,12 @@ def get_config(dataset: str = "local/hopper/medium-v0") -> ConfigDict:
     config.dawm.world_model.steps = 1_000
     config.dawm.world_model.update(batch_size=128, ema_start=500)
     config.dawm.inverse_dynamics.update(steps=3_000, hidden=(256, 256))
-    config.dawm.termination.steps = 2_000
     config.dawm.start_preference = 0.0  # one policy's episodes differ by luck
     config.dawm.return_quantile.steps = config.dawm.dynamics.steps = 2_000
     config.fidelity.update(windows=256, judged=128, transitions=512, contexts=32)
     config.fidelity.update(episodes=16, steps=100)
     config.fidelity.one_step_model.steps = 2_000
-    for model in config.one_step.dynamics, config.one_step.behavior, config.one_step.termination:
+    for model in config.one_step.dynamics, config.one_step.behavior:
         model.steps = 2_000
     config.synthesis.transitions = 40_000
     return config

@@ -17,11 +17,9 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.evaluate_every = 12_000
     config.dawm.world_model.update(steps=8_000, batch_size=128)
     config.dawm.inverse_dynamics.update(steps=20_000, hidden=(256, 256))
-    config.dawm.termination.steps = 6_000
     config.dawm.return_quantile.steps = 6_000
     config.fidelity.one_step_model.steps = 6_000
     config.dawm.dynamics.steps = config.one_step.dynamics.steps = 20_000
     config.one_step.behavior.steps = 10_000
-    config.one_step.termination.steps = 10_000
     config.synthesis.transitions = 500_000
     return config

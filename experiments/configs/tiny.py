@@ -23,12 +23,11 @@ def get_config(dataset: str = "local/hopper/medium-replay-v0") -> ConfigDict:
     config.evaluation_episodes = 2
     config.dawm.world_model.update(steps=20, width=8, multipliers=(1,), horizon=4, batch_size=16)
     config.dawm.inverse_dynamics.update(steps=20, hidden=(16,), batch_size=16)
-    config.dawm.termination.update(steps=20, hidden=(16,), batch_size=16)
     config.dawm.return_quantile.update(steps=20, hidden=(16,), batch_size=16)
     config.fidelity.one_step_model.update(steps=20, hidden=(16,), batch_size=16)
     one_step = config.one_step
     ensembles = one_step.dynamics, config.dawm.dynamics
-    for model in *ensembles, one_step.behavior, one_step.termination:
+    for model in *ensembles, one_step.behavior:
         model.update(steps=20, hidden=(16,), batch_size=16)
     for ensemble in ensembles:
         ensemble.update(networks=3, elites=2)

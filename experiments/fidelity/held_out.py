@@ -16,14 +16,12 @@ from dawm_jax.evaluation.fidelity import (
 )
 from dawm_jax.sources import RolloutSource
 from dawm_jax.sources.base import States
-from dawm_jax.sources.chains import chained_return
 from dawm_jax.types import AnyArray, Array, Context, Window
 from experiments.fidelity import judge
 from experiments.fidelity.judge import Infer, Rollouts
+from experiments.fidelity.returns import returns
 from experiments.run.context import Run
 from experiments.simulation.simulator import make_simulator
-
-QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # of the data's return-to-go, as targets
 
 
 def held_out_windows(run: Run, source: RolloutSource) -> WindowSet | None:
@@ -118,7 +116,7 @@ def measure(
             ),
             "rule": simulator and judge.terminals_by_rule(simulator, judged["synthetic"]),
         },
-        "returns": _returns(run, source, states, windows),
+        "returns": returns(run, source, states, windows),
     }
 
 
@@ -217,38 +215,3 @@ def _compared(
         ),
         "repeated": recorded.replace(observation=repeated, action=inferred(repeated), reward=None),
     }
-
-
-def _returns(
-    run: Run, source: RolloutSource, states: States, windows: WindowSet
-) -> list[dict[str, Any]] | None:
-    """Discounted returns of chained episodes beside their targets, in the return scale's units.
-
-    The first entry has the recorded return-to-go of each state as target, the others a quantile of
-    all.
-    """
-    if source.steps < 2:
-        return None  # a rollout would not reach beyond its first action
-    sizes, dataset = run.components.fidelity, run.dataset
-    pick_key, key = jax.random.split(run.key("returns"))
-    starts = jax.random.randint(pick_key, (sizes.episodes,), 0, len(windows.starts))
-    context = windows.at(starts).context
-    acted = np.asarray(dataset.episodes.steps_left) > 0
-    to_go = np.asarray(dataset.episodes.return_to_go)[acted] / dataset.return_scale
-    rollouts = max(1, sizes.steps // (source.steps - 1))
-    entries = []
-    for quantile in (None, *QUANTILES):
-        if quantile is not None:
-            target = jnp.full(sizes.episodes, np.quantile(to_go, quantile), jnp.float32)
-            context = context.replace(return_to_go=target)
-        scales = (dataset.discount, dataset.return_scale)
-        obtained = chained_return(source, states, context, *scales, key, rollouts)
-        entries.append(
-            {
-                "quantile": quantile,
-                "target": float(context.return_to_go.mean()),
-                "obtained": float(obtained.mean()),
-                "standard_error": float(obtained.std() / np.sqrt(sizes.episodes)),
-            }
-        )
-    return entries

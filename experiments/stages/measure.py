@@ -16,6 +16,7 @@ from dawm_jax.types import Transition, Window
 from experiments.fidelity import held_out, judge
 from experiments.fidelity.description import describe
 from experiments.fidelity.judge import Rollouts
+from experiments.fidelity.returns import QUANTILES
 from experiments.run.context import Run
 from experiments.simulation.simulator import make_simulator
 from experiments.stages.models import states_of, train_model
@@ -48,7 +49,7 @@ def measure_rollouts(
     one_step = train_model(run, "one_step_model", yardstick, data)
     states = states_of(trained)
     parents = [model.stage for model in (*trained.values(), one_step)]
-    settings = [identity(source), identity(run.components.fidelity), held_out.QUANTILES]
+    settings = [identity(source), identity(run.components.fidelity), QUANTILES]
     stage = Stage(f"fidelity-{name}", settings, (run.data_stage, *parents))
     with stage.folder(run.workdir) as folder:
         chunk = run.components.synthesis.chunk or default_chunk()

@@ -8,11 +8,11 @@ from handmade import make_dataset, random_episode
 
 from dawm_jax.data.windows import WindowSet
 from dawm_jax.models.inverse_dynamics import InverseDynamics
-from dawm_jax.models.termination import TerminationModel
 from dawm_jax.models.window_codec import DIFFUSED
 from dawm_jax.models.window_diffusion import ModelState, WorldModel
 from dawm_jax.sources import DAWM
 from dawm_jax.sources.base import States
+from dawm_jax.training.loop import fit
 from dawm_jax.types import Dataset
 
 SMALL = {"horizon": 4, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
@@ -57,13 +57,13 @@ def small_model(small_windows: WindowSet) -> Callable[..., tuple[WorldModel, Mod
 def small_source(
     small_dataset: Dataset,
 ) -> tuple[DAWM, States]:
-    """DAWM with small models, and their untrained states."""
-    source = DAWM(WorldModel(**SMALL), InverseDynamics(hidden=(8,)), TerminationModel(hidden=(8,)))
-    states = {
-        name: model.init(jax.random.key(1), source.data(name, small_dataset))
-        for name, model in source.models().items()
-    }
-    return source, states
+    """DAWM with small models, and their states, untrained except for that of ends."""
+    source = DAWM(WorldModel(**SMALL), InverseDynamics(hidden=(8,)))
+    key, models = jax.random.key(1), source.models()
+    data = {name: source.data(name, small_dataset) for name in models}
+    states = {name: model.init(key, data[name]) for name, model in models.items()}
+    ends = fit(source.termination, states["termination"], data["termination"], key)
+    return source, states | {"termination": ends}
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_one_sample_is_refused(config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ratio", "temperature"), [(0.4, 2.5), (0.6, 1.75), (0.55, 1.75), (0.1, 3.0), (9.0, 0.5)]
+    ("ratio", "temperature"), [(0.4, 2.5), (0.6, 1.75), (0.55, 1.75), (0.1, 4.0), (9.0, 0.5)]
 )
 def test_the_calibrated_temperature_is_the_one_whose_ratio_is_nearest_to_one(
     monkeypatch, ratio, temperature

@@ -49,7 +49,7 @@ def constant(means, log_stds):
 
 def fitted(data):
     """Mean and deviation of the observations and outcomes of the training rows."""
-    rows = np.asarray(data.groups[0])
+    rows = np.asarray(data.rows)
     trained = float64(jax.tree.map(lambda leaf: np.asarray(leaf)[rows], data.transitions))
     outcome = np.column_stack([trained.next_observation - trained.observation, trained.reward])
     return [(x.mean(0), x.std(0)) for x in (trained.observation, outcome)]
@@ -163,7 +163,7 @@ def test_a_step_is_drawn_from_one_network_at_random():
 def test_a_step_stays_within_the_recorded_ranges_and_their_margin(sign):
     state = constant(np.full((4, 4), sign * 1e6), np.zeros((4, 4)))
     _, data = initial()
-    rows = np.asarray(data.groups[0])
+    rows = np.asarray(data.rows)
     trained = float64(jax.tree.map(lambda leaf: np.asarray(leaf)[rows], data.transitions))
     outcome = np.column_stack([trained.next_observation - trained.observation, trained.reward])
     states = np.concatenate([trained.observation, trained.next_observation])

@@ -1,20 +1,20 @@
-"""The termination model on ends of a known rule, and with logits set by hand."""
+"""The termination model on ends of known rules, against a search for the best split in float64."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_motion import transitions
-from references import float64, mlp, silu
+from references import float64
 
-from dawm_jax.data.normalizer import fit_standard
 from dawm_jax.errors import UserError
-from dawm_jax.models.termination import TerminationModel, TerminationState
-from dawm_jax.training.loop import fit
+from dawm_jax.models.termination import UNSPLIT, Ends, TerminationModel, best_splits
+from dawm_jax.training.loop import fit, train
 
-SMALL = TerminationModel(hidden=(32, 32), learning_rate=3e-3, batch_size=128, steps=800)
+MODEL = TerminationModel()
 
 
 def moves(count, seed=0):
@@ -27,147 +27,182 @@ def moves(count, seed=0):
     )
 
 
-def beyond(following):
+def outside(following):
     """A rule like that of a falling robot: about 3 % of `moves` are terminal."""
     return (following[:, 0] > 2.2) | (following[:, 1] < -20.0)
 
 
-def recorded(count, seed=0, rule=beyond):
+def far(following):
+    """A rule of no single component: about 3 % of `moves` are terminal."""
+    x = (following - [0.0, 5.0, 0.0]) / [1.1, 10.0, 0.5]
+    return np.linalg.norm(x, axis=1) > 3.0
+
+
+def never(following):
+    return np.zeros(len(following), bool)
+
+
+def always(following):
+    return ~never(following)
+
+
+def recorded(count, seed=0, rule=outside):
     observation, action, following = moves(count, seed)
     return transitions(observation, action, following, terminal=rule(following))
 
 
-def trained_on(rows, model=SMALL):
+def trained_on(rows, model=MODEL):
     data = model.data(rows)
     return fit(model, model.init(jax.random.key(0), data), data, jax.random.key(1))
 
 
-def rates(model, state, rows):
-    """Precision, recall, and the ratio of predicted to recorded ends."""
+def precision_and_recall(state, rows):
     true = np.asarray(rows.discount) == 0.0
-    predicted = np.asarray(jax.jit(model.terminal)(state, rows.next_observation))
+    predicted = np.asarray(jax.jit(MODEL.terminal)(state, rows.next_observation))
     both = (true & predicted).sum()
-    return both / predicted.sum(), both / true.sum(), predicted.mean() / true.mean()
+    return both / predicted.sum(), both / true.sum()
 
 
-def test_rare_terminal_states_are_found():
+def test_the_limits_of_intervals_are_found():
     rows = recorded(20_000)
     state = trained_on(rows)
-    share = np.mean(np.asarray(rows.discount) == 0.0)
-    assert 0.01 < share < 0.04
-    assert state.rate == pytest.approx(share)
-    precision, recall, ratio = rates(SMALL, state, recorded(20_000, seed=1))
-    assert precision > 0.9
-    assert recall > 0.9
-    assert abs(ratio - 1.0) < 0.1
+    split = np.asarray(state.threshold) < UNSPLIT
+    assert split.sum() == 2
+    limits = dict(zip(state.component[split].tolist(), state.threshold[split], strict=True))
+    following = float64(rows.next_observation)
+    for component, limit, sign in ((0, 2.2, 1.0), (1, -20.0, -1.0)):
+        inside = following[:, component][sign * (following[:, component] - limit) < 0]
+        assert sign * limits[component] > (sign * inside).max()
+        assert abs(limits[component] - limit) < (0.02, 0.5)[component]
+    precision, recall = precision_and_recall(state, recorded(20_000, seed=1))
+    assert min(precision, recall) > 0.98
 
 
-def test_unpredictable_ends_are_predicted_as_often_as_recorded():
-    """An end has probability 0, or .3 where s'_0 > 1: never more likely than not."""
+def test_a_rule_of_several_components_is_approximated():
+    state = trained_on(recorded(50_000, rule=far))
+    precision, recall = precision_and_recall(state, recorded(50_000, seed=1, rule=far))
+    assert precision > 0.85
+    assert recall > 0.65
 
+
+def test_an_end_less_likely_than_not_is_not_predicted():
     def rule(following):
-        return (following[:, 0] > 1.0) & (
-            np.random.default_rng(2).uniform(size=len(following)) < 0.3
-        )
+        chance = np.random.default_rng(2).uniform(size=len(following))
+        return chance < np.where(following[:, 0] > 1.0, 0.9, 0.1)
 
-    state = trained_on(recorded(20_000, rule=rule))
-    _, _, ratio = rates(SMALL, state, recorded(20_000, seed=1, rule=rule))
-    assert abs(ratio - 1.0) < 0.3
-
-
-def test_half_of_a_batch_is_terminal():
-    data = SMALL.data(recorded(2_000))
-    batch = data.sample(jax.random.key(0), (5, 64))
-    assert ((np.asarray(batch.discount) == 0.0).sum(axis=1) == 32).all()
+    model = replace(MODEL, steps=1)
+    rows = recorded(20_000, rule=rule)
+    state = trained_on(rows, model)
+    np.testing.assert_allclose(state.threshold, [1.0], atol=0.01)
+    np.testing.assert_allclose(state.share, [0.1, 0.9], atol=0.02)
+    expected = np.asarray(rows.next_observation)[:, 0] > float(state.threshold[0])
+    np.testing.assert_array_equal(model.terminal(state, rows.next_observation), expected)
 
 
-@pytest.mark.parametrize("ends", [1, 5, 16, 0])
-def test_loss_is_the_cross_entropy_of_each_class_halved(ends):
-    observation, action, following = moves(16)
-    rows = transitions(observation, action, following, terminal=np.arange(16) < ends)
-    fitted = recorded(100)
-    state = SMALL.init(jax.random.key(0), SMALL.data(fitted))
-    states = float64(fitted.next_observation)
-    x = (float64(rows.next_observation) - states.mean(0)) / states.std(0)
-    logit = mlp(state.params["params"], x, silu)[:, 0]
-    surprise = {True: np.log1p(np.exp(-logit)), False: np.log1p(np.exp(logit))}
-    label = np.asarray(rows.discount) == 0.0
-    classes = [
-        surprise[kind][label == kind].mean() for kind in (True, False) if (label == kind).any()
-    ]
-    expected = 0.5 * sum(classes)
-    np.testing.assert_allclose(SMALL.loss(state.params, state, rows), expected, rtol=1e-4)
+def gini(terminal):
+    """The Gini impurity of a group, times its size."""
+    share = terminal.mean() if len(terminal) else 0.0
+    return len(terminal) * 2.0 * share * (1.0 - share)
 
 
-LINEAR = TerminationModel(hidden=())
+def searched(states, terminal):
+    """(impurity, component, threshold) of the best of all splits, in float64; None without one."""
+    found = []
+    for component, values in enumerate(float64(states).T):
+        for low, high in pairwise(np.unique(values)):
+            left = values <= low
+            impurity = gini(terminal[left]) + gini(terminal[~left])
+            found.append((impurity, component, (low + high) / 2))
+    return min(found, default=None)
 
 
-def with_logits(logit, terminal, rate):
-    """A state whose held-out rows have these logits, which are s'_0."""
-    following = np.zeros((len(logit), 3))
-    following[:, 0] = logit
-    nothing = np.zeros((len(logit), 2))
-    held_out = transitions(np.zeros_like(following), nothing, following, terminal=terminal)
-    unit = fit_standard(np.array([[-1.0] * 3, [1.0] * 3]))
-    kernel = jnp.zeros((3, 1)).at[0].set(1.0)
-    params = {"params": {"Dense_0": {"kernel": kernel, "bias": jnp.zeros(1)}}}
-    return TerminationState(params, (), unit, jnp.float32(rate), held_out)
+@pytest.mark.parametrize("seed", range(20))
+def test_each_group_is_split_where_a_search_in_float64_splits_it(seed):
+    rng = np.random.default_rng(seed)
+    count, groups = int(rng.integers(1, 40)), 3
+    states = rng.integers(-3, 4, (count, 2)).astype(np.float32)  # with ties
+    terminal, group = rng.uniform(size=count) < 0.4, rng.integers(0, groups, count)
+    component, threshold = best_splits(Ends(jnp.asarray(states), jnp.asarray(terminal)), group, 4)
+    assert threshold[groups] == np.float32(UNSPLIT)  # a group without states
+    for one in range(groups):
+        own, ends = states[group == one], terminal[group == one]
+        best, before = searched(own, ends), gini(ends)
+        if best is None or best[0] > before - 1e-6:
+            continue  # no split, or none that matters
+        left = own[:, component[one]] <= float(threshold[one])
+        np.testing.assert_allclose(gini(ends[left]) + gini(ends[~left]), best[0], atol=1e-5)
+        assert float(threshold[one]) in {(a + b) / 2 for a in own.ravel() for b in own.ravel()}
 
 
-@pytest.mark.parametrize(
-    ("logit", "terminal", "rate", "expected"),
-    [
-        ([5.0, -1.0, 3.0, -2.0], [1, 0, 1, 0], 0.3, 1.0),  # between the classes
-        ([5.0, -1.0, 3.0, -2.0], [1, 0, 1, 0], 0.001, 1.0),
-        ([4.0, 3.0, 2.0, 1.0, 0.0, -1.0], [1, 0, 0, 0, 1, 0], 0.5, 1.5),  # weights 1/4, 1/8, 1/8
-        ([4.0, 3.0, 2.0, 1.0, 0.0, -1.0], [0, 1, 0, 1, 0, 0], 0.5, 1.5),  # 1/8, 1/4, 1/8
-        ([2.0, 1.0], [0, 0], 0.0, np.inf),
-        ([2.0, 1.0], [1, 1], 1.0, -np.inf),
-    ],
-)
-def test_the_threshold_separates_the_recorded_share_of_held_out_rows(
-    logit, terminal, rate, expected
-):
-    state = with_logits(logit, np.array(terminal, bool), rate)
-    assert LINEAR.threshold(state) == pytest.approx(expected)
-    probe = jnp.zeros((4, 3)).at[:, 0].set(jnp.array([-30.0, 0.7, 1.8, 30.0]))
-    probability = LINEAR.probability(state, probe)
-    with np.errstate(over="ignore"):
-        true = 1.0 / (1.0 + np.exp(-(float64(probe)[:, 0] - expected)))
-    np.testing.assert_allclose(probability, true, rtol=1e-5)
-    np.testing.assert_array_equal(LINEAR.terminal(state, probe), true > 0.5)
+def test_a_pure_group_is_not_split():
+    data = Ends(jnp.arange(8.0)[:, None], jnp.repeat(jnp.array([True, False]), 4))
+    group = np.repeat([0, 1], 4)
+    np.testing.assert_array_equal(best_splits(data, group, 2)[1], np.full(2, np.float32(UNSPLIT)))
 
 
-@pytest.mark.parametrize("all_end", [False, True])
-def test_a_class_without_data_is_never_predicted(all_end):
-    rows = recorded(100, rule=lambda following: np.full(len(following), all_end))
-    model = replace(SMALL, steps=30)
-    state = trained_on(rows, model)  # raises if anything is not finite
-    far = 1e4 * recorded(50, seed=1).next_observation
-    np.testing.assert_array_equal(model.probability(state, far), np.full(50, float(all_end)))
-    np.testing.assert_array_equal(model.terminal(state, far), np.full(50, all_end))
+def test_adjacent_floats_are_separated():
+    low = np.float32(0.7)
+    high = np.nextafter(low, np.float32(1.0))
+    states = np.repeat([low, high], 4)[:, None]
+    data = Ends(jnp.asarray(states), jnp.asarray(states[:, 0] == low))
+    state = fit(MODEL, MODEL.init(jax.random.key(0), data), data, jax.random.key(1))
+    np.testing.assert_array_equal(MODEL.terminal(state, data.state), data.terminal)
+
+
+def test_each_update_adds_a_level_and_never_raises_the_impurity():
+    data = MODEL.data(recorded(2_000, rule=far))
+    state = MODEL.init(jax.random.key(0), data)
+    terminal = np.asarray(data.terminal)
+    losses = [gini(terminal) / len(terminal)]
+    for levels, grown, metrics in train(MODEL, state, data, jax.random.key(1), chunk=1):
+        assert grown.levels == levels
+        split = np.asarray(grown.threshold) < UNSPLIT
+        assert not split[2**levels - 1 :].any()
+        losses.append(float(metrics["loss"]))
+        leaf = np.zeros(len(terminal), int)  # walked node by node, in NumPy
+        for row, values in enumerate(np.asarray(data.state)):
+            node = 0
+            while node < len(split):
+                over = values[grown.component[node]] > grown.threshold[node]
+                node = 2 * node + 1 + int(over)
+            leaf[row] = node - len(split)
+        expected = sum(gini(terminal[leaf == one]) for one in np.unique(leaf)) / len(terminal)
+        np.testing.assert_allclose(losses[-1], expected, rtol=1e-4, atol=1e-7)
+        for one in np.unique(leaf):
+            np.testing.assert_allclose(grown.share[one], terminal[leaf == one].mean(), rtol=1e-6)
+        if levels == 3:
+            break
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(("rule", "expected"), [(never, False), (always, True)])
+def test_a_class_without_data_is_never_predicted(rule, expected):
+    state = trained_on(recorded(100, rule=rule))
+    elsewhere = 1e4 * recorded(50, seed=1).next_observation
+    np.testing.assert_array_equal(MODEL.terminal(state, elsewhere), np.full(50, expected))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_rows_suffice(count):
     rows = recorded(count, rule=lambda following: np.arange(len(following)) == 0)
-    model = replace(SMALL, steps=2)
-    state = trained_on(rows, model)
-    assert np.isfinite(model.probability(state, rows.next_observation)).all()
+    state = trained_on(rows)
+    np.testing.assert_array_equal(
+        MODEL.terminal(state, rows.next_observation), np.arange(count) == 0
+    )
 
 
 def test_any_leading_dimensions():
-    rows = recorded(12)
-    model = replace(SMALL, layer_norm=True)
-    state = model.init(jax.random.key(0), model.data(recorded(100)))
-    assert "LayerNorm_1" in state.params["params"]
-    flat = model.probability(state, rows.next_observation)
-    grid = model.probability(state, rows.next_observation.reshape(3, 4, -1))
-    np.testing.assert_allclose(grid.reshape(12), flat, atol=1e-6)
-    one = model.terminal(state, rows.next_observation[0])
-    assert one == (flat[0] > 0.5)
+    rows = recorded(1_200)
+    state = trained_on(rows)
+    flat = MODEL.terminal(state, rows.next_observation)
+    assert 0 < flat.sum() < len(flat)
+    grid = MODEL.terminal(state, rows.next_observation.reshape(30, 40, -1))
+    np.testing.assert_array_equal(grid.reshape(-1), flat)
+    assert MODEL.terminal(state, rows.next_observation[0]) == flat[0]
 
 
-def test_an_invalid_setting_is_named():
-    with pytest.raises(UserError, match=r"TerminationModel\.held_out is 0"):
-        TerminationModel(held_out=0)
+@pytest.mark.parametrize("steps", [0, 17, 2_000])
+def test_an_invalid_setting_is_named(steps):
+    with pytest.raises(UserError, match=rf"TerminationModel\.steps is {steps}; .* from 1 to 16"):
+        TerminationModel(steps=steps)

@@ -204,7 +204,8 @@ def test_every_registered_source_implements_the_protocol(name, small_dataset):
     assert hash(source) == hash(SOURCES[name]())
     for model, settings in source.models().items():
         assert settings.steps >= 1
-        batch = source.data(model, small_dataset).sample(KEY, (4,))
-        assert {len(leaf) for leaf in jax.tree.leaves(batch)} == {4}
+        shape = settings.batch_shape
+        batch = source.data(model, small_dataset).sample(KEY, shape)
+        assert {leaf.shape[: len(shape)] for leaf in jax.tree.leaves(batch)} == {shape}
     assert source.units(1) in (0, 1)
     assert source.units(1000) >= source.units(10)

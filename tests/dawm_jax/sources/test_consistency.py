@@ -29,7 +29,7 @@ def test_the_disagreement_is_the_squared_deviation_from_the_elites_mean():
         rows = few.observation.reshape(12, -1), few.action.reshape(12, -1)
         following, reward = one.step(member, *rows)
         predicted.append(np.column_stack([following - rows[0], reward]))
-    rows = np.asarray(data.groups[0])
+    rows = np.asarray(data.rows)
     of = data.transitions
     true = np.column_stack([of.next_observation - of.observation, of.reward])
     error = (true[:12] - np.mean(predicted, axis=0)) / true[rows].std(axis=0)

@@ -149,7 +149,7 @@ def test_rollouts_have_the_mean_and_variance_of_the_system():
 SMALL = OneStep(
     DynamicsEnsemble(networks=3, elites=2, hidden=(8,)),
     BehaviorPolicy(hidden=(8,)),
-    TerminationModel(hidden=(8,)),
+    TerminationModel(),
     rollout_steps=4,
 )
 ENDS = ((30, True), (1, True), (25, False), (3, True), (20, False))
@@ -157,12 +157,14 @@ ENDS = ((30, True), (1, True), (25, False), (3, True), (20, False))
 
 @cache
 def initial(ends=ENDS):
-    """Untrained states, and their data set of noise."""
+    """States, untrained except for that of ends, and their data set of noise."""
     rng = np.random.default_rng(0)
     dataset = make_dataset([random_episode(rng, *end) for end in ends], 0.9, 2.0)
     key, models = jax.random.key(1), SMALL.models()
-    states = {name: model.init(key, SMALL.data(name, dataset)) for name, model in models.items()}
-    return states, dataset
+    data = {name: SMALL.data(name, dataset) for name in models}
+    states = {name: model.init(key, data[name]) for name, model in models.items()}
+    ends = fit(SMALL.termination, states["termination"], data["termination"], key)
+    return states | {"termination": ends}, dataset
 
 
 def synthetic(source=SMALL, count=100, key=2, chunk=1024, ends=ENDS):
@@ -227,7 +229,7 @@ def test_rollouts_stay_finite_and_in_range_where_the_model_diverges():
     start = contexts(np.asarray(dataset.episodes.observation))
     transitions, _ = roll_out(SMALL, states | {"dynamics": wild}, start)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(transitions))
-    rows = np.asarray(SMALL.data("dynamics", dataset).groups[0])
+    rows = np.asarray(SMALL.data("dynamics", dataset).rows)
     recorded = to_transitions(dataset)
     seen = np.concatenate([recorded.observation[rows], recorded.next_observation[rows]])
     margin = MARGIN * (seen.max(0) - seen.min(0)) + 1e-5
