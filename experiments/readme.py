@@ -20,6 +20,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {  # of one or severa
     "effects": across_runs.effects,
     "scores": lambda runs: scores.scores(*runs),
     "fidelity": tables.fidelity,
+    "ends": tables.ends,
     "references": lambda runs: tables.references(*runs),
     "ablation": lambda runs: tables.ablation(*runs),
     "attribution": lambda runs: scores.attribution(*runs),

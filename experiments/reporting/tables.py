@@ -22,14 +22,34 @@ def fidelity(runs: list[dict[str, Any]]) -> str:
         columns = [
             results["dataset"]["id"],
             f"{size:.1f} million, {results['config']['dawm']['world_model']['steps']:,}",
-            _ends(_changes(report, "synthetic")),
-            _ends(_changes(report, "one_step_model")),
-            _ends(report["states"]["synthetic"]["pooled"]),
-            _ends(report["rewards"]["synthetic"]),
+            _first_and_last(_changes(report, "synthetic")),
+            _first_and_last(_changes(report, "one_step_model")),
+            _first_and_last(report["states"]["synthetic"]["pooled"]),
+            _first_and_last(report["rewards"]["synthetic"]),
             _shown(report["variance_ratio"]["synthetic"]["pooled"], 2),
             _spread(report),
             f"{_shown(actions['recorded']['pooled'])} ({_shown(unclipped['pooled'])})",
             _flags(report),
+        ]
+        lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def ends(runs: list[dict[str, Any]]) -> str:
+    """The ends of DAWM's transitions against the simulator's, in several runs, a row each."""
+    lines = [
+        "| data set | transitions judged | ends in the simulator | precision | recall |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for results in runs:
+        report = results["sources"]["dawm"]["fidelity"]["transitions"]["simulator"]
+        found = report["terminals"]
+        columns = [
+            results["dataset"]["id"],
+            f"{report['judged']:,}",
+            f"{round(found['base_rate'] * report['judged']):,}",
+            _shown(found["precision"]),
+            _shown(found["recall"]),
         ]
         lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines)
@@ -68,9 +88,9 @@ def ablation(results: dict[str, Any]) -> str:
         columns = [
             f"{row['temperature']:g}",
             f"{_shown(min(ratios), 2)} to {_shown(max(ratios), 2)}",
-            _ends(_changes(report, "synthetic")),
-            _ends(report["states"]["synthetic"]["pooled"]),
-            _ends(report["rewards"]["synthetic"]),
+            _first_and_last(_changes(report, "synthetic")),
+            _first_and_last(report["states"]["synthetic"]["pooled"]),
+            _first_and_last(report["rewards"]["synthetic"]),
             f"{row['transitions_per_second']:,.0f}",
             _flags(report),
         ]
@@ -85,10 +105,12 @@ def _changes(report: dict[str, Any], model: str) -> list[float | None]:
 
 def _spread(report: dict[str, Any]) -> str:
     """The spread of rollouts from one state over their error; older files lack it."""
-    return _ends(report["spread"]["states"]["pooled"] if report.get("spread") else [None], 2)
+    return _first_and_last(
+        report["spread"]["states"]["pooled"] if report.get("spread") else [None], 2
+    )
 
 
-def _ends(shares: list[float | None], digits: int = 3) -> str:
+def _first_and_last(shares: list[float | None], digits: int = 3) -> str:
     """The first and the last of the steps' shares."""
     return f"{_shown(shares[0], digits)} / {_shown(shares[-1], digits)}"
 

@@ -96,6 +96,15 @@ def test_the_fidelity_of_runs_is_a_table(finished):
     assert f"{report['actions']['recorded']['pooled']:.3f} (-) |" in row
 
 
+def test_the_ends_of_runs_are_a_table(finished):
+    results = deepcopy(finished[2])
+    found = {"precision": 0.5, "recall": None, "base_rate": 0.002}
+    simulator = {"judged": 2_500, "terminals": found}
+    results["sources"]["dawm"]["fidelity"]["transitions"]["simulator"] = simulator
+    (row,) = tables.ends([results]).splitlines()[2:]
+    assert row == f"| {results['dataset']['id']} | 2,500 | 5 | 0.500 | - |"
+
+
 def test_the_kinds_are_settings_of_a_config(finished):
     for changes in ablation.KINDS.values():
         config = finished[0].copy_and_resolve_references()
