@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dawm_jax.settings import Levels, check_settings
+from dawm_jax.settings import Depth, check_settings
 from dawm_jax.types import Array, Transition
 
 UNSPLIT = float(np.finfo(np.float32).max)  # a threshold that no state exceeds
@@ -33,10 +33,9 @@ class TerminationState(struct.PyTreeNode):
     which none does if the node is not split.
     """
 
-    levels: Array  # () int32, those that are grown
-    component: Array  # (2^steps - 1,) int32, of the state
-    threshold: Array  # (2^steps - 1,) in the data's units
-    share: Array  # (2^steps,) of the recorded states at each leaf, those that are terminal
+    component: Array  # (2^depth - 1,) int32, of the state
+    threshold: Array  # (2^depth - 1,) in the data's units
+    share: Array  # (2^depth,) of the recorded states at each leaf, those that are terminal
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,20 @@ class TerminationModel:
     one component of the state, express such a rule; a network blurs its edges, and misses the
     states just beyond them. Of ends by a distance, which no component shows, a tree finds fewer.
 
-    Each update splits the leaves of one level at the threshold, halfway between two recorded
-    values, that leaves the least Gini impurity. A state is terminal if most recorded states at its
-    leaf are.
+    The leaves are split, level by level, at the threshold, halfway between two recorded values,
+    that leaves the least Gini impurity. A state is terminal if most recorded states at its leaf
+    are. One update grows the whole tree.
 
     Raises:
         UserError: a setting is out of range.
     """
 
     version: ClassVar[int] = 3
+    steps: ClassVar[int] = 1
     updates_per_step: ClassVar[int] = 1
     batch_shape: ClassVar[tuple[int, ...]] = ()
 
-    steps: Levels = 12  # levels of splits, one per update
+    depth: Depth = 12  # levels of splits
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -71,9 +71,8 @@ class TerminationModel:
     def init(self, key: Array, data: Ends) -> TerminationState:
         """A tree without splits; it is not random."""
         del key
-        nodes = 2**self.steps - 1
+        nodes = 2**self.depth - 1
         return TerminationState(
-            levels=jnp.int32(0),
             component=jnp.zeros(nodes, jnp.int32),
             threshold=jnp.full(nodes, UNSPLIT),
             share=jnp.zeros(nodes + 1).at[0].set(jnp.mean(data.terminal)),
@@ -82,26 +81,27 @@ class TerminationModel:
     def update(
         self, state: TerminationState, batch: Ends, key: Array
     ) -> tuple[TerminationState, dict[str, Array]]:
-        """The tree with one more level of splits, and the mean Gini impurity at its leaves."""
+        """The grown tree, and the mean Gini impurity at its leaves."""
         del key
-        mixed = (state.share > 0.0) & (state.share < 1.0)
-        state = jax.lax.cond(jnp.any(mixed), self._grown, lambda tree, _: tree, state, batch)
+
+        def grown(level: Array, tree: TerminationState) -> TerminationState:
+            mixed = jnp.any((tree.share > 0.0) & (tree.share < 1.0))
+            return jax.lax.cond(mixed, self._grown, lambda tree, *_: tree, tree, batch, level)
+
+        state = jax.lax.fori_loop(0, self.depth, grown, state)
         count, ends = self._counts(state, batch)
-        loss = 2.0 * jnp.sum(_impurity(count, ends)) / len(batch.terminal)
-        return state.replace(levels=state.levels + 1), {"loss": loss}
+        return state, {"loss": 2.0 * jnp.sum(_impurity(count, ends)) / len(batch.terminal)}
 
     def terminal(self, state: TerminationState, observation: Array) -> Array:
         """Whether the states (..., observation_dim) are terminal, (...) bool."""
         return state.share[self._leaf(state, observation)] > 0.5
 
-    def _grown(self, state: TerminationState, batch: Ends) -> TerminationState:
-        """The tree with splits of the nodes of its next level."""
-        leaf = self._leaf(state, batch.state)
-        group = leaf >> (self.steps - state.levels)
-        component, threshold = best_splits(batch, group, 2 ** (self.steps - 1))
-        number = jnp.arange(2 ** (self.steps - 1))
-        width = 2**state.levels  # nodes of the level
-        node = jnp.where(number < width, width - 1 + number, 2**self.steps)
+    def _grown(self, state: TerminationState, batch: Ends, level: Array) -> TerminationState:
+        """The tree with the nodes of a level split."""
+        group = self._leaf(state, batch.state) >> (self.depth - level)
+        component, threshold = best_splits(batch, group, 2 ** (self.depth - 1))
+        number = jnp.arange(2 ** (self.depth - 1))
+        node = jnp.where(number < 2**level, 2**level - 1 + number, 2**self.depth)
         state = state.replace(
             component=state.component.at[node].set(component, mode="drop"),
             threshold=state.threshold.at[node].set(threshold, mode="drop"),
@@ -110,17 +110,17 @@ class TerminationModel:
         return state.replace(share=ends / jnp.maximum(count, 1))
 
     def _counts(self, state: TerminationState, batch: Ends) -> tuple[Array, Array]:
-        """The recorded states and the terminal ones at each leaf, (2^steps,) each."""
-        return _counts(self._leaf(state, batch.state), batch.terminal, 2**self.steps)
+        """The recorded states and the terminal ones at each leaf, (2^depth,) each."""
+        return _counts(self._leaf(state, batch.state), batch.terminal, 2**self.depth)
 
     def _leaf(self, state: TerminationState, observation: Array) -> Array:
         """The leaves (...) of the states (..., observation_dim)."""
         node = jnp.zeros(observation.shape[:-1], jnp.int32)
-        for _ in range(self.steps):
+        for _ in range(self.depth):
             component = state.component[node][..., None]
             value = jnp.take_along_axis(observation, component, axis=-1)[..., 0]
             node = 2 * node + 1 + (value > state.threshold[node])
-        return node - (2**self.steps - 1)
+        return node - (2**self.depth - 1)
 
 
 def best_splits(batch: Ends, group: Array, groups: int) -> tuple[Array, Array]:
@@ -148,7 +148,7 @@ def best_splits(batch: Ends, group: Array, groups: int) -> tuple[Array, Array]:
         least = jax.ops.segment_min(impurity, of, groups)
         row = jax.ops.segment_min(jnp.where(impurity == least[of], rows, len(rows) - 1), of, groups)
         middle = value[row] + (following[row] - value[row]) / 2.0
-        return least, jnp.where(middle < following[row], middle, value[row])  # if they round
+        return least, jnp.where(middle < following[row], middle, value[row])  # where it rounds
 
     least, threshold = jax.lax.map(of_component, batch.state.T)
     component = jnp.argmin(least, axis=0)

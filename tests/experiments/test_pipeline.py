@@ -197,7 +197,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypa
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "train", breaking)
-    for _ in range(6):  # four models and two learners
+    for _ in range(5):  # three models and two learners
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(config, tmp_path)
     again = pipeline.run(config, tmp_path)

@@ -129,7 +129,7 @@ CODECS = [
 SMALL = {"horizon": HORIZON, "width": 8, "multipliers": (1,), "batch_size": 8, "steps": 100}
 GROUPS = (*DIFFUSED, "terminal")
 INVERSE = InverseDynamics(hidden=(8,), batch_size=8, steps=100)
-TERMINATION = TerminationModel(hidden=(8,), batch_size=8, steps=100)
+TERMINATION = TerminationModel()
 
 
 @cache
@@ -174,10 +174,9 @@ def test_any_data_give_finite_models_and_rollouts(data, names):
     inverse, metrics = compiled(INVERSE)(inverse, batch, key)
     assert finite((inverse, metrics))
 
-    ends = initial(TERMINATION).replace(
-        observation=fit_standard(np.asarray(recorded.next_observation))
-    )
-    assert finite(TERMINATION.probability(ends, recorded.next_observation))
+    ends = TERMINATION.data(recorded)
+    tree, metrics = compiled(TERMINATION)(TERMINATION.init(key, ends), ends, key)
+    assert finite((tree, metrics))
     states = {"world_model": state, "inverse_dynamics": inverse}
     transitions, valid = roll_out(model)(states, window.context, data.discount, key)
     assert finite(transitions)
@@ -193,8 +192,6 @@ def initial(component):
     dataset = make_dataset([random_episode(np.random.default_rng(0), 20, True)])
     if component is INVERSE:
         return component.init(jax.random.key(1), TransitionSet(to_transitions(dataset)))
-    if component is TERMINATION:
-        return component.init(jax.random.key(1), component.data(to_transitions(dataset)))
     return component.init(jax.random.key(1), WindowSet.of(dataset, HORIZON))
 
 

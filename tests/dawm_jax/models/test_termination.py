@@ -90,7 +90,7 @@ def test_an_end_less_likely_than_not_is_not_predicted():
         chance = np.random.default_rng(2).uniform(size=len(following))
         return chance < np.where(following[:, 0] > 1.0, 0.9, 0.1)
 
-    model = replace(MODEL, steps=1)
+    model = replace(MODEL, depth=1)
     rows = recorded(20_000, rule=rule)
     state = trained_on(rows, model)
     np.testing.assert_allclose(state.threshold, [1.0], atol=0.01)
@@ -149,29 +149,28 @@ def test_adjacent_floats_are_separated():
     np.testing.assert_array_equal(MODEL.terminal(state, data.state), data.terminal)
 
 
-def test_each_update_adds_a_level_and_never_raises_the_impurity():
+def test_a_deeper_tree_keeps_the_splits_and_lowers_the_impurity():
     data = MODEL.data(recorded(2_000, rule=far))
-    state = MODEL.init(jax.random.key(0), data)
     terminal = np.asarray(data.terminal)
-    losses = [gini(terminal) / len(terminal)]
-    for levels, grown, metrics in train(MODEL, state, data, jax.random.key(1), chunk=1):
-        assert grown.levels == levels
-        split = np.asarray(grown.threshold) < UNSPLIT
-        assert not split[2**levels - 1 :].any()
+    losses, splits = [gini(terminal) / len(terminal)], []
+    for depth in (1, 2, 3):
+        model = replace(MODEL, depth=depth)
+        state = model.init(jax.random.key(0), data)
+        ((_, tree, metrics),) = train(model, state, data, jax.random.key(1))
+        assert (np.asarray(tree.threshold)[: len(splits)] == splits).all()
+        splits = np.asarray(tree.threshold)
         losses.append(float(metrics["loss"]))
         leaf = np.zeros(len(terminal), int)  # walked node by node, in NumPy
         for row, values in enumerate(np.asarray(data.state)):
             node = 0
-            while node < len(split):
-                over = values[grown.component[node]] > grown.threshold[node]
+            while node < len(splits):
+                over = values[tree.component[node]] > splits[node]
                 node = 2 * node + 1 + int(over)
-            leaf[row] = node - len(split)
+            leaf[row] = node - len(splits)
         expected = sum(gini(terminal[leaf == one]) for one in np.unique(leaf)) / len(terminal)
-        np.testing.assert_allclose(losses[-1], expected, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(losses[-1], expected, rtol=1e-4)
         for one in np.unique(leaf):
-            np.testing.assert_allclose(grown.share[one], terminal[leaf == one].mean(), rtol=1e-6)
-        if levels == 3:
-            break
+            np.testing.assert_allclose(tree.share[one], terminal[leaf == one].mean(), rtol=1e-6)
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0]
 
@@ -202,7 +201,7 @@ def test_any_leading_dimensions():
     assert MODEL.terminal(state, rows.next_observation[0]) == flat[0]
 
 
-@pytest.mark.parametrize("steps", [0, 17, 2_000])
-def test_an_invalid_setting_is_named(steps):
-    with pytest.raises(UserError, match=rf"TerminationModel\.steps is {steps}; .* from 1 to 16"):
-        TerminationModel(steps=steps)
+@pytest.mark.parametrize("depth", [0, 17, 2_000])
+def test_an_invalid_setting_is_named(depth):
+    with pytest.raises(UserError, match=rf"TerminationModel\.depth is {depth}; .* from 1 to 16"):
+        TerminationModel(depth=depth)
