@@ -63,7 +63,7 @@ class Sampling:
     With K = 5, the defaults give samples that differ from each other as much as from the truth
     (`fidelity.rollouts.spread`), where DAWM's own (3 steps, temperature 0.5, guidance 1.2) give
     almost the conditional mean. They need five forward passes instead of six. Two visited times at
-    temperature 3.25 spread right at the first step, too, but lie farther from the recorded data.
+    temperature 3.25 are calibrated at the first step, too, but farther from the recorded data.
 
     Raises:
         UserError: a setting is out of range or names an unknown sampler.

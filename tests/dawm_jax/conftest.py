@@ -62,8 +62,8 @@ def small_source(
     key, models = jax.random.key(1), source.models()
     data = {name: source.data(name, small_dataset) for name in models}
     states = {name: model.init(key, data[name]) for name, model in models.items()}
-    ends = fit(source.termination, states["termination"], data["termination"], key)
-    return source, states | {"termination": ends}
+    tree = fit(source.termination, states["termination"], data["termination"], key)
+    return source, states | {"termination": tree}
 
 
 @pytest.fixture

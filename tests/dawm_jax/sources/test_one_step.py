@@ -163,8 +163,8 @@ def initial(ends=ENDS):
     key, models = jax.random.key(1), SMALL.models()
     data = {name: SMALL.data(name, dataset) for name in models}
     states = {name: model.init(key, data[name]) for name, model in models.items()}
-    ends = fit(SMALL.termination, states["termination"], data["termination"], key)
-    return states | {"termination": ends}, dataset
+    tree = fit(SMALL.termination, states["termination"], data["termination"], key)
+    return states | {"termination": tree}, dataset
 
 
 def synthetic(source=SMALL, count=100, key=2, chunk=1024, ends=ENDS):
